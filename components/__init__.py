@@ -1,0 +1,1 @@
+"""What Kubeflow runs: one thin typed component a stage."""

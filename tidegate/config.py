@@ -1,0 +1,325 @@
+"""RunConfig: the one YAML file, short by default, every knob below it."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from tidegate.errors import BadInput
+
+
+def _as_tuple(value: object) -> object:
+    """Let ``text: body`` stand for ``text: [body]``."""
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_tuple)]
+LabelValue = bool | int | float | str
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+#: Column names that the scored tables use themselves; a group column cannot have one of them.
+RESERVED_COLUMNS = frozenset({"id", "time", "label", "weight", "score"})
+
+
+class Section(BaseModel):
+    """A frozen part of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SplitRule(Section):
+    """How rows are divided into train, validation and holdout."""
+
+    by: Literal["time", "group", "random"] = "random"
+    validation: Share = 0.15
+    holdout: Share = 0.15
+    group: str | None = Field(None, description="column whose values stay together (by: group)")
+    seed: int = 0
+    deduplicate: bool = Field(
+        True, description="drop holdout and validation rows whose text stands in training"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "SplitRule":
+        if self.validation + self.holdout >= 1:
+            raise ValueError(
+                "validation + holdout must be below 1, "
+                f"got {self.validation} + {self.holdout}; write 0.15 and 0.15"
+            )
+        if (self.by == "group") != (self.group is not None):
+            raise ValueError("by: group and group: COLUMN go together; write both or neither")
+        return self
+
+
+class PublishedSplit(Section):
+    """A column that already says train, validation or test for every row."""
+
+    column: str
+    deduplicate: bool = False
+
+
+def _as_split(value: object) -> object:
+    """Let ``split: column_name`` stand for a published split."""
+    return {"column": value} if isinstance(value, str) else value
+
+
+class DataConfig(Section):
+    """Where the rows are and what their columns mean."""
+
+    source: Names = Field(description="path or fsspec URI: Parquet, CSV or JSONL; or a list")
+    id: str | None = None
+    text: Names = ()
+    label: str
+    violating: tuple[LabelValue, ...] | None = Field(
+        None, description="label values that count as 1; needed unless the label is 0/1"
+    )
+    time: str | None = None
+    groups: Names = ()
+    ignore: Names = ()
+    columns: Literal["auto"] | Names = Field(
+        "auto", description="numeric and categorical feature columns; auto finds them by type"
+    )
+    use_groups_as_features: bool = False
+    split: Annotated[SplitRule | PublishedSplit, BeforeValidator(_as_split)] = SplitRule()
+    label_source: str | None = None
+    label_weights: Mapping[str, Annotated[float, Field(ge=0)]] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "DataConfig":
+        if isinstance(self.split, SplitRule) and self.split.by == "time" and self.time is None:
+            raise ValueError("split.by is time but data.time is not set; name the time column")
+        reserved = sorted(RESERVED_COLUMNS.intersection(self.groups))
+        if reserved:
+            raise ValueError(f"groups cannot be named {reserved[0]!r}; rename that column")
+        if self.label_weights and self.label_source is None:
+            raise ValueError("label_weights needs label_source; name the column of label sources")
+        return self
+
+
+class ValidationConfig(Section):
+    """What the data gate demands, beyond what it derives from the data section."""
+
+    reference: str | None = Field(None, description="a run directory whose snapshot is the norm")
+    prevalence_range: tuple[float, float] | None = Field(
+        None, description="refuse the data when the violating share lies outside"
+    )
+    prevalence_tolerance: Annotated[float, Field(gt=0, le=1)] = 0.1
+    max_null_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    max_text_length: Annotated[int, Field(gt=0)] = 1_000_000
+    max_duplicate_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+
+
+class PolicyConfig(Section):
+    """What the policy team demands of a model before it may act on posts."""
+
+    min_precision: Annotated[float, Field(gt=0, le=1)] = 0.90
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    max_fpr_gap: Annotated[float, Field(gt=0, le=1)] = 0.05
+    min_group_rows: Annotated[int, Field(ge=1)] = 50
+    prevalence: Share | None = None
+    insufficient_fairness: Literal["block", "allow"] = Field(
+        "block", description="may a model be promoted whose fairness the data cannot settle?"
+    )
+
+
+class FeatureConfig(Section):
+    """How columns become features."""
+
+    max_word_features: Annotated[int, Field(ge=1)] = 40_000
+    max_char_features: Annotated[int, Field(ge=1)] = 60_000
+    min_rows_with_term: Annotated[int, Field(ge=1)] = 2
+    min_category_rows: Annotated[int, Field(ge=1)] = 10
+    projection_components: Annotated[int, Field(ge=1)] = Field(
+        16, description="dimensions of the fixed projection that the drift check compares"
+    )
+
+
+class SearchConfig(Section):
+    """Which algorithms to try and for how long."""
+
+    algorithms: Names = ("logistic", "xgboost")
+    minutes: Annotated[float, Field(gt=0)] = 10
+    trials: Annotated[int, Field(ge=1)] = 40
+    parallel: Annotated[int, Field(ge=1)] = 2
+    seed: int = 0
+    median_stop_min_trials: Annotated[int, Field(ge=1)] = 3
+    median_stop_start_step: Annotated[int, Field(ge=1)] = 4
+
+
+class RolloutConfig(Section):
+    """How a promoted candidate reaches traffic."""
+
+    approval: Literal["auto", "manual"] = "auto"
+    model_store: str | None = Field(
+        None, description="folder of released bundles [.tidegate/models beside the run]"
+    )
+
+
+class MonitorConfig(Section):
+    """How the drift check reads a window."""
+
+    p_value: Share = 0.01
+    max_rows: Annotated[int, Field(ge=50)] = Field(
+        1000, description="rows a side that the quadratic tests see"
+    )
+    permutations: Annotated[int, Field(ge=20)] = 100
+    seed: int = 0
+
+
+class ClusterConfig(Section):
+    """Where the pipeline runs on Kubernetes."""
+
+    namespace: str = "tidegate"
+    image: str = Field(
+        "tidegate/cpu:0.1.0", description="image of every step; pin it by digest on a cluster"
+    )
+    cpu: Annotated[int, Field(ge=1)] = 2
+    memory_gib: Annotated[int, Field(ge=1)] = 4
+
+
+class RunConfig(Section):
+    """Everything one retrain needs to know.
+
+    Examples
+    --------
+    >>> config = RunConfig.model_validate(
+    ...     {"name": "comments", "data": {"source": "c.parquet", "text": "body", "label": "y"}})
+    >>> config.policy.min_precision
+    0.9
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$")]
+    data: DataConfig
+    validation: ValidationConfig = ValidationConfig()
+    policy: PolicyConfig = PolicyConfig()
+    features: FeatureConfig = FeatureConfig()
+    search: SearchConfig = SearchConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    monitor: MonitorConfig = MonitorConfig()
+    cluster: ClusterConfig = ClusterConfig()
+    baseline: str | None = Field(None, description="run directory or bundle to compare with")
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a configuration file and apply ``key=value`` overrides.
+
+    Parameters
+    ----------
+    path : Path
+        A YAML file. Relative paths inside it are relative to its folder.
+    overrides : sequence of str
+        ``section.key=value``, the value in YAML, for example ``search.minutes=2``.
+
+    Raises
+    ------
+    BadInput
+        If the file is missing, is not YAML, or breaks a rule of the configuration.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(str(path), "no such configuration file", "check the path") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(str(path), f"not a readable YAML file: {error}", "mend the file") from None
+    if not isinstance(document, dict):
+        raise BadInput(
+            str(path),
+            "must hold keys and values",
+            "start from `tidegate init DATA`",
+        )
+    for override in overrides:
+        _apply_override(document, override)
+    try:
+        config = RunConfig.model_validate(document)
+    except ValidationError as error:
+        raise _explained(error, path) from None
+    return _with_absolute_paths(config, path.resolve().parent)
+
+
+def _apply_override(document: dict[str, Any], override: str) -> None:
+    dotted, separator, text = override.partition("=")
+    if not separator or not dotted:
+        raise BadInput("--set", f"expected key=value, got {override!r}", "write search.minutes=2")
+    *sections, key = dotted.split(".")
+    target = document
+    for section in sections:
+        target = target.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise BadInput("--set", f"{section!r} in {dotted!r} is not a section", "check the key")
+    try:
+        target[key] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise BadInput("--set", f"{text!r} is not a YAML value", "quote it") from None
+
+
+def _explained(error: ValidationError, path: Path) -> BadInput:
+    """Turn pydantic's first complaint into where, what and how to mend it."""
+    first = error.errors()[0]
+    keys = [part for part in first["loc"] if isinstance(part, str)]
+    keys = [key for key in keys if key not in {"SplitRule", "PublishedSplit"} and "[" not in key]
+    where = f"{path}: {'.'.join(keys)}" if keys else str(path)
+    if first["type"] == "extra_forbidden":
+        known = _keys_beside(keys)
+        near = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+        mend = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(known)}"
+        return BadInput(where, f"unknown key {keys[-1]!r}", mend)
+    if first["type"] == "missing":
+        return BadInput(where, f"required key {keys[-1]!r} is missing", "add it")
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "value_error":
+        problem, _, mend = message.partition("; ")
+        return BadInput(where, problem, mend or "mend the value")
+    return BadInput(where, f"{message}, got {first['input']!r}", _example(keys))
+
+
+def _keys_beside(keys: Sequence[str]) -> list[str]:
+    section: type[BaseModel] = RunConfig
+    for key in keys[:-1]:
+        annotation = section.model_fields[key].annotation if key in section.model_fields else None
+        if key == "split":
+            return sorted({*SplitRule.model_fields, *PublishedSplit.model_fields})
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        section = annotation
+    return sorted(section.model_fields)
+
+
+_EXAMPLES = {
+    "min_precision": "write 0.95 for 95 %",
+    "confidence": "write 0.95",
+    "max_fpr_gap": "write 0.05",
+    "name": "use lower-case letters, digits and hyphens, at most 40, for example comments",
+    "minutes": "write a number of minutes above 0",
+}
+
+
+def _example(keys: Sequence[str]) -> str:
+    return _EXAMPLES.get(keys[-1], "mend the value") if keys else "mend the file"
+
+
+def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
+    """Resolve relative paths against the file's folder, so that a run can start anywhere."""
+
+    def absolute(uri: str) -> str:
+        return uri if "://" in uri else str((folder / uri).resolve())
+
+    def maybe(uri: str | None) -> str | None:
+        return None if uri is None else absolute(uri)
+
+    return config.model_copy(
+        update={
+            "data": config.data.model_copy(
+                update={"source": tuple(absolute(uri) for uri in config.data.source)}
+            ),
+            "validation": config.validation.model_copy(
+                update={"reference": maybe(config.validation.reference)}
+            ),
+            "rollout": config.rollout.model_copy(
+                update={"model_store": maybe(config.rollout.model_store)}
+            ),
+            "baseline": maybe(config.baseline),
+        }
+    )

@@ -1,0 +1,1 @@
+"""From a table of posts to a checked, digested snapshot."""

@@ -1,0 +1,1 @@
+"""From scored tables to a decision."""

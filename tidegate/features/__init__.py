@@ -1,0 +1,1 @@
+"""From a snapshot's columns to a feature matrix."""

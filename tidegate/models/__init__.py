@@ -1,0 +1,1 @@
+"""Algorithms, and the bundle that serves one."""

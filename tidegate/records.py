@@ -1,0 +1,356 @@
+"""The frozen types that cross a step boundary."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+SPLITS = ("train", "validation", "holdout")
+SplitName = Literal["train", "validation", "holdout"]
+
+# A snapshot's tables keep the user's column names; the roles stand beside them under names that
+# no user column has, so that a column called "label" can still be what the user meant by it.
+ID, TIME, LABEL, WEIGHT = "_id", "_time", "_label", "_weight"
+GROUP_PREFIX = "_group_"
+
+
+class Record(BaseModel):
+    """A frozen value; an unknown field is a defect."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Interval = tuple[float, float]
+
+# --- data ------------------------------------------------------------------------------------
+
+
+class Column(Record):
+    """One feature column of a snapshot."""
+
+    name: str
+    kind: Literal["text", "numeric", "categorical"]
+
+
+class SplitSummary(Record):
+    """What one split of a snapshot holds."""
+
+    rows: int
+    violating: int
+    prevalence: float
+    time_start: str | None = None
+    time_end: str | None = None
+
+
+class DuplicateSummary(Record):
+    """Repeated texts within training and across the splits."""
+
+    exact_within_train: int
+    exact_train_validation: int
+    exact_train_holdout: int
+    near_train_validation: int
+    near_train_holdout: int
+    dropped_validation: int
+    dropped_holdout: int
+    near_similarity: float
+
+
+class Snapshot(Record):
+    """The content-digested tables of one run.
+
+    The folder holds ``snapshot.json`` (this record) and one Parquet file a split, with the
+    feature columns under their own names and the roles under `ID`, `TIME`, `LABEL` (int8 0/1),
+    `WEIGHT` (float64) and `GROUP_PREFIX` + name (string, or list of strings).
+    """
+
+    name: str
+    digest: str
+    columns: tuple[Column, ...]
+    groups: tuple[str, ...]
+    splits: Mapping[SplitName, SplitSummary]
+    label_values: Mapping[str, int]
+    duplicates: DuplicateSummary
+    notices: tuple[str, ...] = ()
+
+
+class Expectation(Record):
+    """One expectation and what the data answered."""
+
+    split: SplitName
+    name: str
+    column: str | None
+    severity: Literal["critical", "warning"]
+    passed: bool
+    unexpected_count: int | None = None
+    observed: str | None = None
+    expected: str | None = None
+
+
+class ValidationReport(Record):
+    """The data gate's verdict."""
+
+    passed: bool
+    expectations: tuple[Expectation, ...]
+
+    @property
+    def failures(self) -> tuple[Expectation, ...]:
+        """Expectations that the data broke, critical ones first."""
+        broken = [e for e in self.expectations if not e.passed]
+        return tuple(sorted(broken, key=lambda e: e.severity != "critical"))
+
+
+# --- features --------------------------------------------------------------------------------
+
+
+class FeatureSet(Record):
+    """The fitted featurizer and the matrices of one snapshot.
+
+    The folder holds ``features.json`` (this record), ``featurizer/`` and, a split, the CSR
+    matrix ``SPLIT.npz`` of shape (rows, `feature_count`) with the role columns ``SPLIT.parquet``.
+    """
+
+    snapshot_digest: str
+    feature_count: int
+    block_sizes: Mapping[str, int]
+
+
+# --- search ----------------------------------------------------------------------------------
+
+Params = Mapping[str, bool | int | float | str]
+
+
+class CurvePoint(Record):
+    """What a trial reported after one step (boosting rounds, epochs or solver passes)."""
+
+    step: int
+    train_log_loss: float
+    validation_log_loss: float
+    validation_average_precision: float
+
+
+class TrialResult(Record):
+    """One trial, as Katib and the local search both tell it."""
+
+    number: int
+    algorithm: str
+    params: Params
+    status: Literal["succeeded", "early_stopped", "failed", "out_of_time"]
+    average_precision: float | None = None
+    log_loss: float | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    seconds: float
+    error: str | None = None
+
+
+class SearchResult(Record):
+    """Every trial, the winner and the benchmark model."""
+
+    trials: tuple[TrialResult, ...]
+    best: int
+    benchmark: int
+    seconds: float
+    stopped_by: Literal["trials", "minutes"]
+
+
+# --- evaluation ------------------------------------------------------------------------------
+
+
+class Threshold(Record):
+    """A cut on the score and what is promised of it."""
+
+    value: float
+    min_precision: float
+    confidence: float
+    precision: float
+    precision_lower_bound: float
+    recall: float
+    flagged: int
+
+
+class OperatingPoint(Record):
+    """The best point that the data reach when the promise cannot be made."""
+
+    threshold: float
+    precision: float
+    precision_lower_bound: float
+    recall: float
+    flagged: int
+
+
+class GroupMetrics(Record):
+    """One sensitive slice at the threshold; a figure without rows behind it is None."""
+
+    column: str
+    group: str
+    n: int
+    violating: int
+    too_small: bool
+    precision: float | None = None
+    precision_ci: Interval | None = None
+    recall: float | None = None
+    recall_ci: Interval | None = None
+    fpr: float | None = None
+    fpr_ci: Interval | None = None
+    fnr: float | None = None
+    fnr_ci: Interval | None = None
+
+
+class FairnessGap(Record):
+    """The largest difference between two groups of one column, with its interval."""
+
+    column: str
+    metric: Literal["fpr", "fnr", "precision", "recall"]
+    highest: str
+    lowest: str
+    gap: float
+    gap_ci: Interval
+    limit: float | None
+    verdict: Literal["pass", "fail", "insufficient_data", "reported"]
+
+
+class FairnessReport(Record):
+    """Whether the groups are treated alike, as far as the data can tell."""
+
+    verdict: Literal["pass", "fail", "insufficient_data", "not_assessed"]
+    gaps: tuple[FairnessGap, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Difference(Record):
+    """Candidate minus baseline on the same rows."""
+
+    candidate: float
+    baseline: float
+    difference: float
+    difference_ci: Interval
+
+
+class BaselineComparison(Record):
+    """The candidate beside the model in service."""
+
+    name: str
+    kind: Literal["configured", "in_service", "benchmark_model"]
+    threshold: float | None
+    rows: int
+    differences: Mapping[str, Difference]
+    note: str | None = None
+
+
+class Decision(Record):
+    """What to do with the candidate, and why."""
+
+    decision: Literal["promote", "hold", "insufficient_data"]
+    reasons: tuple[str, ...]
+
+
+class EvaluationReport(Record):
+    """``evaluation.json``: the holdout's verdict on the candidate."""
+
+    name: str
+    algorithm: str
+    average_precision: float
+    roc_auc: float
+    log_loss: float
+    brier_score: float
+    threshold: float | None
+    min_precision: float
+    confidence: float
+    precision: float | None
+    precision_lower_bound: float | None
+    recall: float | None
+    recall_ci: Interval | None
+    flagged: int | None
+    rows: int
+    violating: int
+    validation_threshold: Threshold | None
+    best_reachable: OperatingPoint | None
+    prevalence: Mapping[SplitName, float]
+    groups: tuple[GroupMetrics, ...]
+    fairness: FairnessReport
+    baseline: BaselineComparison
+    decision: Literal["promote", "hold", "insufficient_data"]
+    reasons: tuple[str, ...]
+
+
+# --- bundle and release ----------------------------------------------------------------------
+
+
+class BundleManifest(Record):
+    """``bundle.json``: what serves, under which contract, and the digests that prove it."""
+
+    name: str
+    version: str
+    format: Literal[1]
+    created_at: str
+    algorithm: str
+    params: Params
+    inputs: tuple[Column, ...]
+    threshold: float | None
+    min_precision: float
+    confidence: float
+    snapshot_digest: str
+    files: Mapping[str, str]
+    libraries: Mapping[str, str]
+
+
+class Release(Record):
+    """``current.json`` of the local model store: the version in service and how it came there."""
+
+    name: str
+    version: str
+    run_digest: str
+    released_at: str
+    previous: str | None
+
+
+class StepRecord(Record):
+    """One step of a run."""
+
+    name: str
+    status: Literal["waiting", "running", "done", "cached", "failed", "skipped", "interrupted"]
+    seconds: float | None = None
+
+
+class RunRecord(Record):
+    """``run.json``: one run from configuration to decision."""
+
+    name: str
+    status: Literal["running", "done", "failed", "interrupted"]
+    started_at: str
+    finished_at: str | None = None
+    seconds: float | None = None
+    run_digest: str
+    config: Mapping[str, object]
+    digests: Mapping[str, str]
+    versions: Mapping[str, str]
+    steps: tuple[StepRecord, ...]
+    decision: Literal["promote", "hold", "insufficient_data"] | None = None
+    reasons: tuple[str, ...] = ()
+    metrics: Mapping[str, float | None] = {}
+    error: str | None = None
+
+
+# --- monitoring ------------------------------------------------------------------------------
+
+
+class DriftTest(Record):
+    """One test of the window against the reference."""
+
+    name: str
+    features: int
+    drifted: bool
+    p_value: float
+    threshold: float
+    distance: float | None
+    moved_features: tuple[str, ...] = ()
+
+
+class DriftReport(Record):
+    """``drift.json``: whether the window moved away from the training reference."""
+
+    bundle_version: str
+    drifted: bool
+    reference_rows: int
+    window_rows: int
+    tests: tuple[DriftTest, ...]
+    seconds: float

@@ -1,0 +1,1 @@
+"""Which algorithm and hyperparameters: trials under a budget."""

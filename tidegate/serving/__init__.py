@@ -1,0 +1,1 @@
+"""The KServe model server over a bundle."""
