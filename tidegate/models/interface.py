@@ -1,0 +1,120 @@
+"""What an algorithm is: a record over the scikit-learn interface, and its search space."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tidegate.records import CurvePoint, Params
+
+Scores = npt.NDArray[np.float64]
+Labels = npt.NDArray[np.int8]
+Weights = npt.NDArray[np.float64]
+#: A scipy.sparse CSR matrix, float32, of shape (rows, features).
+FeatureMatrix = Any
+
+
+@dataclass(frozen=True)
+class FloatRange:
+    """A real hyperparameter in [low, high]."""
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class IntRange:
+    """An integer hyperparameter in [low, high]."""
+
+    low: int
+    high: int
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A hyperparameter that takes one of the listed values."""
+
+    values: Sequence[bool | int | float | str]
+
+
+SearchSpace = Mapping[str, FloatRange | IntRange | Choice]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial of an algorithm asks of a node."""
+
+    cpu: int = 1
+    memory_gib: float = 2.0
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows that a model may measure itself on while it learns, and where it reports.
+
+    A model calls `report` after each step of its own kind (boosting round, epoch, pass);
+    `report` raises to stop the trial.
+    """
+
+    X: FeatureMatrix
+    y: Labels
+    weight: Weights
+    report: Callable[[CurvePoint], None]
+
+
+class Model(Protocol):
+    """A classifier that learns, scores and writes itself to a folder."""
+
+    def fit(
+        self,
+        X: FeatureMatrix,
+        y: Labels,
+        sample_weight: Weights,
+        evaluation: Evaluation | None = None,
+    ) -> "Model":
+        """Learn from rows; with `evaluation`, report a curve and stop early on it."""
+
+    def predict_proba(self, X: FeatureMatrix) -> Scores:
+        """Return probabilities of shape (rows, 2); column 1 is violating."""
+
+    def save(self, folder: Path) -> None:
+        """Write everything that scoring needs into an existing, empty folder; no pickles."""
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """One row of the catalogue.
+
+    Parameters
+    ----------
+    name : str
+        As written under ``search.algorithms``.
+    build : callable
+        ``build(params, seed, threads)`` returns an unfitted `Model`.
+    load : callable
+        ``load(folder)`` returns the fitted `Model` that ``save(folder)`` wrote.
+    search_space : mapping
+        The hyperparameters a search may choose.
+    defaults : mapping
+        Hyperparameters of the first trial, a point inside `search_space`.
+    resources : Resources
+        What one trial asks of a node.
+    modalities : frozenset of str
+        Feature modalities it can learn from.
+    """
+
+    name: str
+    build: Callable[[Params, int, int], Model]
+    load: Callable[[Path], Model]
+    search_space: SearchSpace
+    defaults: Params
+    resources: Resources = Resources()
+    modalities: frozenset[str] = field(
+        default_factory=lambda: frozenset({"text", "numeric", "categorical"})
+    )
