@@ -5,8 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-SPLITS = ("train", "validation", "holdout")
 SplitName = Literal["train", "validation", "holdout"]
+SPLITS: tuple[SplitName, ...] = ("train", "validation", "holdout")
 
 # A snapshot's tables keep the user's column names; the roles stand beside them under names that
 # no user column has, so that a column called "label" can still be what the user meant by it.
@@ -42,8 +42,27 @@ class SplitSummary(Record):
     time_end: str | None = None
 
 
+class ColumnProfile(Record):
+    """What one column holds on the training split; the norm that later data are held against.
+
+    `minimum`, `mean` and `maximum` are of the values, and for text of the length in characters.
+    `categories` are the values of a categorical or group column, most frequent first, and None
+    where there are too many to list.
+    """
+
+    null_share: float
+    minimum: float | None = None
+    mean: float | None = None
+    maximum: float | None = None
+    categories: tuple[str, ...] | None = None
+
+
 class DuplicateSummary(Record):
-    """Repeated texts within training and across the splits."""
+    """Repeated texts within training and across the splits.
+
+    A near duplicate has shingles of Jaccard similarity `near_similarity` or more with a training
+    text without being equal to one. The counts are taken before anything is dropped.
+    """
 
     exact_within_train: int
     exact_train_validation: int
@@ -61,6 +80,8 @@ class Snapshot(Record):
     The folder holds ``snapshot.json`` (this record) and one Parquet file a split, with the
     feature columns under their own names and the roles under `ID`, `TIME`, `LABEL` (int8 0/1),
     `WEIGHT` (float64) and `GROUP_PREFIX` + name (string, or list of strings).
+    `label_values` counts the rows of each label as the user's column spells it; `profiles` holds
+    one profile a feature column and one a group, under `GROUP_PREFIX` + name.
     """
 
     name: str
@@ -71,6 +92,8 @@ class Snapshot(Record):
     label_values: Mapping[str, int]
     duplicates: DuplicateSummary
     notices: tuple[str, ...] = ()
+    profiles: Mapping[str, ColumnProfile] = {}
+    source_digest: str = ""
 
 
 class Expectation(Record):

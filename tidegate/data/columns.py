@@ -1,0 +1,272 @@
+"""Which columns become features, what they hold, and which of them give the label away."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tidegate.config import DataConfig, PublishedSplit
+from tidegate.data.labels import value_name
+from tidegate.data.sources import require_column
+from tidegate.errors import BadInput
+from tidegate.records import GROUP_PREFIX, ID, LABEL, TIME, WEIGHT, Column, ColumnProfile
+
+Stored = Literal["numeric", "string", "list", "datetime", "other"]
+
+# A string column is an identifier or free text, not a category, beyond both of these.
+_MAX_DISTINCT_SHARE = 0.5
+_MAX_DISTINCT = 50
+#: A single feature that ranks the training labels this well was most likely made from them.
+LEAK_ROC_AUC = 0.99
+# Smaller categories are pooled: a category of one row separates itself.
+_LEAK_MIN_CATEGORY_ROWS = 5
+# So many rows of one value do not all violate by chance.
+_LEAK_MIN_PURE_ROWS = 50
+_MAX_LISTED_CATEGORIES = 500
+
+
+def stored_kind(values: "pd.Series[Any]") -> Stored:
+    """Tell how a column's values are stored."""
+    if pd.api.types.is_bool_dtype(values) or pd.api.types.is_numeric_dtype(values):
+        return "numeric"
+    if pd.api.types.is_datetime64_any_dtype(values):
+        return "datetime"
+    present = values.dropna()
+    if len(present) and isinstance(present.iloc[0], list | tuple | np.ndarray):
+        return "list"
+    inferred = pd.api.types.infer_dtype(present, skipna=True)
+    if inferred in {"string", "empty"}:
+        return "string"
+    if inferred in {"boolean", "integer", "floating", "decimal", "mixed-integer-float"}:
+        return "numeric"
+    if inferred in {"datetime", "datetime64", "date"}:
+        return "datetime"
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return stored_kind(values.astype(object))
+    return "other"
+
+
+def role_columns(config: DataConfig) -> dict[str, str]:
+    """Return the columns that have a role of their own, with the configuration key that says so."""
+    roles = {config.label: "data.label"}
+    for column, key in (
+        (config.id, "data.id"),
+        (config.time, "data.time"),
+        (config.label_source, "data.label_source"),
+    ):
+        if column is not None:
+            roles[column] = key
+    if isinstance(config.split, PublishedSplit):
+        roles[config.split.column] = "data.split"
+    elif config.split.group is not None:
+        roles[config.split.group] = "data.split.group"
+    return roles
+
+
+def check_columns(columns: Sequence[str], config: DataConfig) -> None:
+    """Raise `BadInput` when a column that the configuration names is missing or used twice."""
+    roles = role_columns(config)
+    named = [(column, key) for column, key in roles.items()]
+    named += [(column, "data.text") for column in config.text]
+    named += [(column, "data.groups") for column in config.groups]
+    if config.columns != "auto":
+        named += [(column, "data.columns") for column in config.columns]
+    for column, key in named:
+        require_column(column, columns, key)
+    for column, key in named:
+        reserved = {ID, TIME, LABEL, WEIGHT}
+        if key in {"data.text", "data.columns"} and (
+            column in reserved or column.startswith(GROUP_PREFIX)
+        ):
+            raise BadInput(key, f"{column!r} is a name that Tidegate uses itself", "rename it")
+        if key in {"data.text", "data.columns"} and column in roles:
+            raise BadInput(
+                key, f"column {column!r} is also {roles[column]}", "take it out of one of the two"
+            )
+
+
+def choose_columns(
+    table: pd.DataFrame, train: npt.NDArray[np.bool_], config: DataConfig
+) -> tuple[tuple[Column, ...], list[str]]:
+    """Choose the feature columns of a table by type.
+
+    Parameters
+    ----------
+    table : DataFrame
+        The user's columns.
+    train : ndarray of bool, shape (rows,)
+        The training rows: a column that is constant or nearly unique is so there.
+
+    Returns
+    -------
+    tuple
+        The features, text first, and a notice for every column that was passed over.
+    """
+    chosen = [Column(name=name, kind="text") for name in config.text]
+    taken = {*role_columns(config), *config.text, *config.ignore}
+    if not config.use_groups_as_features:
+        taken.update(config.groups)
+    notices = [
+        f"ignored column {name!r} is not in the table"
+        for name in config.ignore
+        if name not in table.columns
+    ]
+    asked = None if config.columns == "auto" else set(config.columns)
+    for name in table.columns:
+        if name in taken or (asked is not None and name not in asked):
+            continue
+        kind, reason = _feature_kind(table[name], train, named=asked is not None)
+        if name in {ID, TIME, LABEL, WEIGHT} or name.startswith(GROUP_PREFIX):
+            kind, reason = None, "has a name that Tidegate uses itself"
+        if kind is None:
+            notices.append(f"column {name!r} {reason} and is not a feature")
+        else:
+            chosen.append(Column(name=name, kind=kind))
+    return tuple(chosen), notices
+
+
+def _feature_kind(
+    values: "pd.Series[Any]", train: npt.NDArray[np.bool_], *, named: bool
+) -> tuple[Literal["numeric", "categorical"] | None, str]:
+    stored = stored_kind(values)
+    if stored not in {"numeric", "string"}:
+        return None, {"list": "holds lists", "datetime": "holds times"}.get(
+            stored, "holds nested or mixed values"
+        )
+    present = values[train].dropna()
+    distinct = int(present.nunique())
+    if distinct == 0:
+        return None, "is empty in training"
+    if distinct == 1 and len(present) == int(train.sum()):
+        return None, "has one value only in training"
+    if stored == "numeric":
+        if not named and _counts_rows(present):
+            return None, "counts the rows in the order they were collected"
+        return "numeric", ""
+    if not named and distinct > _MAX_DISTINCT and distinct > _MAX_DISTINCT_SHARE * len(present):
+        return None, f"looks like an identifier or free text ({distinct} different values)"
+    return "categorical", ""
+
+
+def _counts_rows(values: "pd.Series[Any]") -> bool:
+    if len(values) <= _MAX_DISTINCT or not pd.api.types.is_integer_dtype(values):
+        return False
+    return bool(
+        values.is_unique and (values.is_monotonic_increasing or values.is_monotonic_decreasing)
+    )
+
+
+def as_numeric(values: "pd.Series[Any]") -> npt.NDArray[np.float64]:
+    """Return float64 with NaN for what is missing or infinite."""
+    numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def as_names(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return strings, None for what is missing."""
+    return pd.Series([value_name(value) for value in values], index=values.index, dtype=object)
+
+
+def as_name_lists(values: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Return lists of strings, None for what is missing."""
+
+    def names(value: object) -> list[str] | None:
+        if isinstance(value, list | tuple | np.ndarray):
+            return [name for name in map(value_name, value) if name is not None]
+        single = value_name(value)
+        return None if single is None else [single]
+
+    return pd.Series([names(value) for value in values], index=values.index, dtype=object)
+
+
+def leak_notices(
+    train: pd.DataFrame, columns: Sequence[Column], labels: npt.NDArray[np.int8]
+) -> list[str]:
+    """Name the features that alone rank the training labels almost perfectly."""
+    notices = []
+    for column in columns:
+        if column.kind == "text":
+            continue
+        reason = leak_reason(train[column.name], column.kind, labels)
+        if reason is not None:
+            notices.append(
+                f"column {column.name!r} {reason}: if it was made from the label, add it to "
+                "data.ignore"
+            )
+    return notices
+
+
+def leak_reason(values: "pd.Series[Any]", kind: str, labels: npt.NDArray[np.int8]) -> str | None:
+    """Say why one column is suspected of being made from the label, or None."""
+    auc = single_column_roc_auc(values, kind, labels)
+    if auc > LEAK_ROC_AUC:
+        return f"alone separates the label (ROC-AUC {auc:.3f} in training)"
+    if kind == "numeric" and values.nunique() > _MAX_DISTINCT:
+        return None
+    by_value = pd.Series(labels, index=values.index).groupby(values)
+    shares, sizes = by_value.mean(), by_value.size()
+    always = int(sizes[(shares == 1) & (sizes >= _LEAK_MIN_PURE_ROWS)].sum())
+    if always:
+        return f"has values whose {always} training rows are all violating"
+    return None
+
+
+def single_column_roc_auc(
+    values: "pd.Series[Any]", kind: str, labels: npt.NDArray[np.int8]
+) -> float:
+    """Return how well one column ranks the labels, in either direction: 0.5 to 1.
+
+    Categories are ranked by their share of violating rows, small ones pooled. Missing values
+    rank together, below all others.
+    """
+    if kind == "numeric":
+        ranks = pd.Series(as_numeric(values)).rank(na_option="top")
+    else:
+        keys = values.astype(object).where(values.notna(), "")
+        sizes = keys.map(keys.value_counts())
+        keys = keys.where(sizes >= _LEAK_MIN_CATEGORY_ROWS, "\0pooled")
+        target = pd.Series(labels, index=keys.index)
+        ranks = target.groupby(keys).transform("mean").rank()
+    positive = labels == 1
+    count = int(positive.sum())
+    pairs = count * (len(labels) - count)
+    if not pairs:
+        return 0.5
+    wins = float(ranks.to_numpy()[positive].sum()) - count * (count + 1) / 2
+    return max(wins / pairs, 1 - wins / pairs)
+
+
+def profile_columns(
+    train: pd.DataFrame, columns: Sequence[Column], groups: Sequence[str]
+) -> dict[str, ColumnProfile]:
+    """Describe every feature and group of the training table of a snapshot."""
+    profiles = {}
+    for column in columns:
+        values = train[column.name]
+        if column.kind == "categorical":
+            profiles[column.name] = _category_profile(values)
+            continue
+        if column.kind == "text":
+            null_share = float((values.str.strip() == "").mean())
+            numbers = values.str.len()
+        else:
+            null_share = float(values.isna().mean())
+            numbers = values.dropna()
+        profiles[column.name] = ColumnProfile(
+            null_share=null_share,
+            minimum=float(numbers.min()),
+            mean=float(numbers.mean()),
+            maximum=float(numbers.max()),
+        )
+    for group in groups:
+        profiles[GROUP_PREFIX + group] = _category_profile(train[GROUP_PREFIX + group])
+    return profiles
+
+
+def _category_profile(values: "pd.Series[Any]") -> ColumnProfile:
+    counts = values.explode().dropna().value_counts()
+    names = sorted(counts.index, key=lambda name: (-int(counts[name]), str(name)))
+    listed = tuple(names) if len(names) <= _MAX_LISTED_CATEGORIES else None
+    return ColumnProfile(null_share=float(values.isna().mean()), categories=listed)

@@ -1,0 +1,284 @@
+"""From the user's table to a content-digested snapshot of train, validation and holdout."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tidegate import store
+from tidegate.config import DataConfig, PublishedSplit, SplitRule
+from tidegate.data import splits
+from tidegate.data.columns import (
+    as_name_lists,
+    as_names,
+    as_numeric,
+    check_columns,
+    choose_columns,
+    leak_notices,
+    profile_columns,
+    stored_kind,
+)
+from tidegate.data.duplicates import find_duplicates
+from tidegate.data.labels import read_labels, read_weights
+from tidegate.data.sources import digest_sources, read_source
+from tidegate.data.times import read_times
+from tidegate.errors import BadInput
+from tidegate.records import (
+    GROUP_PREFIX,
+    ID,
+    LABEL,
+    SPLITS,
+    TIME,
+    WEIGHT,
+    Column,
+    Snapshot,
+    SplitName,
+    SplitSummary,
+)
+
+__all__ = ["digest_sources", "ingest", "load_snapshot", "read_source", "read_split"]
+
+_RECORD = "snapshot.json"
+
+
+def ingest(config: DataConfig, *, name: str, source_digest: str, out: Path) -> Snapshot:
+    """Read, check and divide the user's table, and write the snapshot to `out`.
+
+    Parameters
+    ----------
+    config : DataConfig
+        Where the rows are and what their columns mean.
+    name : str
+        Name of the snapshot: the run's.
+    source_digest : str
+        Digest of the sources' bytes (`digest_sources`), kept as provenance.
+    out : Path
+        Folder to write; it appears whole or not at all.
+
+    Raises
+    ------
+    BadInput
+        If the table cannot be read or cannot become three parts with both classes in each.
+    """
+    text_like = {*config.text, *([config.id] if config.id else [])}
+    table = read_source(config.source, as_text=text_like)
+    check_columns(list(table.columns), config)
+    snapshot, tables = build_snapshot(table, config, name=name, source_digest=source_digest)
+    with store.new_directory(out) as folder:
+        for split, frame in tables.items():
+            store.write_table(folder / f"{split}.parquet", frame)
+        store.write_record(folder / _RECORD, snapshot)
+    return snapshot
+
+
+def load_snapshot(folder: Path) -> Snapshot:
+    """Read the record of a snapshot that `ingest` wrote.
+
+    Raises
+    ------
+    BadInput
+        If the folder holds none.
+    """
+    try:
+        return store.read_record(folder / _RECORD, Snapshot)
+    except FileNotFoundError:
+        raise BadInput(
+            str(folder / _RECORD), "no such snapshot", "name a folder that a run wrote"
+        ) from None
+    except ValueError:
+        raise BadInput(
+            str(folder / _RECORD), "not a snapshot of this version", "run ingest again"
+        ) from None
+
+
+def read_split(folder: Path, split: SplitName) -> pd.DataFrame:
+    """Read one table of a snapshot, in the layout that `Snapshot` documents."""
+    return store.read_table(folder / f"{split}.parquet")
+
+
+def build_snapshot(
+    table: pd.DataFrame, config: DataConfig, *, name: str, source_digest: str
+) -> tuple[Snapshot, dict[SplitName, pd.DataFrame]]:
+    """Turn a table whose columns are checked into a snapshot and its three tables."""
+    roles, names, notices = _read_roles(table, config)
+    kept = names.notna().to_numpy()
+    codes = _assign(table[kept], roles[kept], config)
+    decided = codes != splits.UNDECIDED
+    if not decided.all():
+        why = (
+            f"whose {config.split.column!r} says neither train, validation nor test"
+            if isinstance(config.split, PublishedSplit)
+            else f"without a time in {config.time!r}, which the split goes by"
+        )
+        notices.append(f"dropped {int((~decided).sum())} rows {why}")
+        kept[kept] = decided
+        codes = codes[decided]
+    table, roles, names = (part[kept].reset_index(drop=True) for part in (table, roles, names))
+    rule = "column" if isinstance(config.split, PublishedSplit) else config.split.by
+    labels = roles[LABEL].to_numpy()
+    splits.require_both_classes(codes, labels, rule)
+
+    text = _read_texts(table, config, notices)
+    joined = ["\n".join(parts) for parts in zip(*text.values(), strict=True)] or [""] * len(table)
+    keep, duplicates = find_duplicates(joined, codes, drop=config.split.deduplicate)
+    splits.require_both_classes(codes[keep], labels[keep], rule)
+
+    columns, passed_over = choose_columns(table, codes == splits.TRAIN, config)
+    notices += passed_over
+    whole = roles.assign(**{column.name: _stored(table, text, column) for column in columns})
+    tables: dict[SplitName, pd.DataFrame] = {
+        split: whole[keep & (codes == code)].reset_index(drop=True)
+        for code, split in enumerate(SPLITS)
+    }
+    train = tables["train"]
+    notices += leak_notices(train, columns, train[LABEL].to_numpy())
+    content = {split: _table_digest(frame) for split, frame in tables.items()}
+    settings = config.model_dump(mode="json", exclude={"source"})
+    return Snapshot(
+        name=name,
+        digest=store.digest_json({"tables": content, "config": settings}),
+        columns=columns,
+        groups=config.groups,
+        splits={split: _summary(frame) for split, frame in tables.items()},
+        label_values={str(k): int(v) for k, v in sorted(names[keep].value_counts().items())},
+        duplicates=duplicates,
+        notices=tuple(notices),
+        profiles=profile_columns(train, columns, config.groups),
+        source_digest=source_digest,
+    ), tables
+
+
+def _read_roles(
+    table: pd.DataFrame, config: DataConfig
+) -> tuple[pd.DataFrame, "pd.Series[Any]", list[str]]:
+    """Return the role columns, the label names (None where missing) and the notices."""
+    notices = []
+    names = as_names(table[config.label])
+    unlabelled = names.isna().to_numpy()
+    if unlabelled.all():
+        raise BadInput(
+            "data.label", f"column {config.label!r} is empty", "name the column of labels"
+        )
+    if unlabelled.any():
+        notices.append(f"dropped {int(unlabelled.sum())} rows without a label")
+    labels = np.zeros(len(table), dtype=np.int8)
+    labels[~unlabelled] = read_labels(list(names[~unlabelled]), config)
+    roles = {ID: _read_ids(table, config)}
+    if config.time is not None:
+        roles[TIME] = times = read_times(table[config.time], config.time)
+        by_time = isinstance(config.split, SplitRule) and config.split.by == "time"
+        if times.isna().any() and not by_time:
+            notices.append(f"{int(times.isna().sum())} rows have no time in {config.time!r}")
+    roles[LABEL] = pd.Series(labels, index=table.index)
+    sources = None if config.label_source is None else table[config.label_source]
+    roles[WEIGHT] = pd.Series(
+        read_weights(sources, config.label_weights, len(table)), index=table.index
+    )
+    for group in config.groups:
+        lists = stored_kind(table[group]) == "list"
+        roles[GROUP_PREFIX + group] = (as_name_lists if lists else as_names)(table[group])
+    return pd.DataFrame(roles), names, notices
+
+
+def _read_ids(table: pd.DataFrame, config: DataConfig) -> "pd.Series[Any]":
+    if config.id is None:
+        return pd.Series([str(row) for row in range(len(table))], dtype=object)
+    ids = as_names(table[config.id])
+    if ids.isna().any():
+        raise BadInput(
+            "data.id",
+            f"{int(ids.isna().sum())} rows have no value in column {config.id!r}",
+            "fill them, or leave data.id out to use row numbers",
+        )
+    repeated = int(ids.duplicated().sum())
+    if repeated:
+        raise BadInput(
+            "data.id",
+            f"{repeated} rows repeat an id of column {config.id!r}",
+            "make ids unique, or leave data.id out to use row numbers",
+        )
+    return ids
+
+
+def _assign(table: pd.DataFrame, roles: pd.DataFrame, config: DataConfig) -> splits.Codes:
+    rule = config.split
+    if isinstance(rule, PublishedSplit):
+        return splits.read_published(table[rule.column].tolist(), rule.column)
+    ids: list[str] = roles[ID].tolist()
+    if rule.by == "random":
+        return splits.split_at_random(ids, rule)
+    if rule.by == "group":
+        groups = as_names(table[rule.group])
+        # A row without a group stands alone; the prefixes keep it apart from any real group.
+        keys = [
+            f"row {row}" if group is None else f"group {group}"
+            for row, group in zip(ids, groups, strict=True)
+        ]
+        return splits.split_by_group(keys, rule)
+    timed = roles[TIME].notna().to_numpy()
+    if not timed.any():
+        raise BadInput(
+            "data.time",
+            f"column {config.time!r} is empty, and the split is by time",
+            "name another column, or write split: {by: random}",
+        )
+    codes = np.full(len(table), splits.UNDECIDED, dtype=np.int8)
+    codes[timed] = splits.split_by_time(roles[TIME][timed].astype("int64").to_numpy(), rule)
+    return codes
+
+
+def _read_texts(
+    table: pd.DataFrame, config: DataConfig, notices: list[str]
+) -> dict[str, list[str]]:
+    """Return the text columns with "" for what is missing."""
+    texts = {}
+    for name in config.text:
+        if stored_kind(table[name]) != "string":
+            raise BadInput("data.text", f"column {name!r} does not hold text", "name another")
+        values = table[name].astype(object)
+        texts[name] = values.where(values.notna(), "").tolist()
+    empty = np.ones(len(table), dtype=np.bool_)
+    for values in texts.values():
+        empty &= np.fromiter((not value.strip() for value in values), np.bool_, len(table))
+    if texts and empty.all():
+        raise BadInput(
+            "data.text", f"every text in {', '.join(config.text)} is empty", "name another column"
+        )
+    if texts and empty.any():
+        notices.append(f"{int(empty.sum())} rows have an empty text")
+    return texts
+
+
+def _stored(
+    table: pd.DataFrame, text: dict[str, list[str]], column: Column
+) -> "pd.Series[Any] | npt.NDArray[np.float64] | list[str]":
+    if column.kind == "text":
+        return text[column.name]
+    values = table[column.name]
+    return as_numeric(values) if column.kind == "numeric" else as_names(values)
+
+
+def _table_digest(frame: pd.DataFrame) -> str:
+    """Digest every value and the order of rows and columns, not the bytes of a file format."""
+    columns: list[Sequence[object]] = []
+    for name in frame.columns:
+        values = frame[name]
+        if pd.api.types.is_datetime64_any_dtype(values):
+            values = values.astype("int64")
+        columns.append([name, str(values.dtype), store.digest_json(values.tolist())])
+    return store.digest_json(columns)
+
+
+def _summary(frame: pd.DataFrame) -> SplitSummary:
+    violating = int(frame[LABEL].sum())
+    times = frame[TIME].dropna() if TIME in frame else pd.Series([], dtype=object)
+    return SplitSummary(
+        rows=len(frame),
+        violating=violating,
+        prevalence=violating / len(frame),
+        time_start=times.min().isoformat() if len(times) else None,
+        time_end=times.max().isoformat() if len(times) else None,
+    )
