@@ -110,6 +110,13 @@ class ValidationConfig(Section):
     max_null_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     max_text_length: Annotated[int, Field(gt=0)] = 1_000_000
     max_duplicate_share: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_unseen_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.05, description="warn when more values than this were not seen in the norm"
+    )
+    max_length_ratio: Annotated[float, Field(gt=1)] = Field(
+        2.0, description="warn when texts are this many times longer or shorter than the norm"
+    )
+    min_rows: Annotated[int, Field(ge=1)] = Field(10, description="fewest rows a split may have")
 
 
 class PolicyConfig(Section):
