@@ -1,5 +1,6 @@
-"""Which columns become features, what they hold, and which of them give the label away."""
+"""Which columns become features, how they are stored, and what they hold."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -18,12 +19,7 @@ Stored = Literal["numeric", "string", "list", "datetime", "other"]
 # A string column is an identifier or free text, not a category, beyond both of these.
 _MAX_DISTINCT_SHARE = 0.5
 _MAX_DISTINCT = 50
-#: A single feature that ranks the training labels this well was most likely made from them.
-LEAK_ROC_AUC = 0.99
-# Smaller categories are pooled: a category of one row separates itself.
-_LEAK_MIN_CATEGORY_ROWS = 5
-# So many rows of one value do not all violate by chance.
-_LEAK_MIN_PURE_ROWS = 50
+_IDENTIFIER = re.compile(r"(^|[_\W])(id|Id|ID)s?$|[a-z]I[Dd]s?$")
 _MAX_LISTED_CATEGORIES = 500
 
 
@@ -118,6 +114,9 @@ def choose_columns(
         if name in taken or (asked is not None and name not in asked):
             continue
         kind, reason = _feature_kind(table[name], train, named=asked is not None)
+        numbered = kind == "numeric" and table[name].nunique() > _MAX_DISTINCT
+        if numbered and asked is None and _IDENTIFIER.search(name):
+            kind, reason = None, "is a number named like an identifier"
         if name in {ID, TIME, LABEL, WEIGHT} or name.startswith(GROUP_PREFIX):
             kind, reason = None, "has a name that Tidegate uses itself"
         if kind is None:
@@ -179,63 +178,6 @@ def as_name_lists(values: "pd.Series[Any]") -> "pd.Series[Any]":
         return None if single is None else [single]
 
     return pd.Series([names(value) for value in values], index=values.index, dtype=object)
-
-
-def leak_notices(
-    train: pd.DataFrame, columns: Sequence[Column], labels: npt.NDArray[np.int8]
-) -> list[str]:
-    """Name the features that alone rank the training labels almost perfectly."""
-    notices = []
-    for column in columns:
-        if column.kind == "text":
-            continue
-        reason = leak_reason(train[column.name], column.kind, labels)
-        if reason is not None:
-            notices.append(
-                f"column {column.name!r} {reason}: if it was made from the label, add it to "
-                "data.ignore"
-            )
-    return notices
-
-
-def leak_reason(values: "pd.Series[Any]", kind: str, labels: npt.NDArray[np.int8]) -> str | None:
-    """Say why one column is suspected of being made from the label, or None."""
-    auc = single_column_roc_auc(values, kind, labels)
-    if auc > LEAK_ROC_AUC:
-        return f"alone separates the label (ROC-AUC {auc:.3f} in training)"
-    if kind == "numeric" and values.nunique() > _MAX_DISTINCT:
-        return None
-    by_value = pd.Series(labels, index=values.index).groupby(values)
-    shares, sizes = by_value.mean(), by_value.size()
-    always = int(sizes[(shares == 1) & (sizes >= _LEAK_MIN_PURE_ROWS)].sum())
-    if always:
-        return f"has values whose {always} training rows are all violating"
-    return None
-
-
-def single_column_roc_auc(
-    values: "pd.Series[Any]", kind: str, labels: npt.NDArray[np.int8]
-) -> float:
-    """Return how well one column ranks the labels, in either direction: 0.5 to 1.
-
-    Categories are ranked by their share of violating rows, small ones pooled. Missing values
-    rank together, below all others.
-    """
-    if kind == "numeric":
-        ranks = pd.Series(as_numeric(values)).rank(na_option="top")
-    else:
-        keys = values.astype(object).where(values.notna(), "")
-        sizes = keys.map(keys.value_counts())
-        keys = keys.where(sizes >= _LEAK_MIN_CATEGORY_ROWS, "\0pooled")
-        target = pd.Series(labels, index=keys.index)
-        ranks = target.groupby(keys).transform("mean").rank()
-    positive = labels == 1
-    count = int(positive.sum())
-    pairs = count * (len(labels) - count)
-    if not pairs:
-        return 0.5
-    wins = float(ranks.to_numpy()[positive].sum()) - count * (count + 1) / 2
-    return max(wins / pairs, 1 - wins / pairs)
 
 
 def profile_columns(

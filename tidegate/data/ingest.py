@@ -17,12 +17,12 @@ from tidegate.data.columns import (
     as_numeric,
     check_columns,
     choose_columns,
-    leak_notices,
     profile_columns,
     stored_kind,
 )
 from tidegate.data.duplicates import find_duplicates
 from tidegate.data.labels import read_labels, read_weights
+from tidegate.data.leaks import leak_notices
 from tidegate.data.sources import digest_sources, read_source
 from tidegate.data.times import read_times
 from tidegate.errors import BadInput
