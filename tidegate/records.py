@@ -276,7 +276,10 @@ class EvaluationReport(Record):
 
 
 class BundleManifest(Record):
-    """``bundle.json``: what serves, under which contract, and the digests that prove it."""
+    """``bundle.json``: what serves, under which contract, and the digests that prove it.
+
+    A bundle that evaluation has not seen yet has no threshold and no promise (None).
+    """
 
     name: str
     version: str
@@ -286,8 +289,8 @@ class BundleManifest(Record):
     params: Params
     inputs: tuple[Column, ...]
     threshold: float | None
-    min_precision: float
-    confidence: float
+    min_precision: float | None
+    confidence: float | None
     snapshot_digest: str
     files: Mapping[str, str]
     libraries: Mapping[str, str]

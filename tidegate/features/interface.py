@@ -37,7 +37,7 @@ class Transformer:
     Parameters
     ----------
     name : str
-        Unique name; also the block's folder in a bundle.
+        Unique name; also part of the names of the block's files in a bundle.
     modality : str
         Kind of column it reads; it is applied to every column of that kind.
     build : callable

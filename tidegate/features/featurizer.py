@@ -1,0 +1,232 @@
+"""Snapshot columns to one feature matrix, fitted on training rows and restored without pickles."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import sparse
+
+from tidegate import store
+from tidegate.config import FeatureConfig
+from tidegate.errors import BadInput
+from tidegate.features.catalogue import transformer, transformers
+from tidegate.features.interface import ColumnTransformer
+from tidegate.records import Column
+
+FORMAT = 1
+_PROJECTION_FILE = "projection.npz"
+# Rows that the projection is fitted on, spread evenly over training; more only cost time.
+_MAX_PROJECTION_ROWS = 5000
+
+#: A pandas frame, or a plain mapping from column name to values.
+Table = Any
+
+
+@dataclass(frozen=True)
+class Block:
+    """One transformer fitted on one column."""
+
+    column: str
+    transformer: str
+    fitted: ColumnTransformer
+
+    @property
+    def name(self) -> str:
+        """Column and transformer, unique within a featurizer."""
+        return f"{self.column}:{self.transformer}"
+
+
+class Featurizer:
+    """Fitted transformers side by side, and a projection of their features for the drift check.
+
+    Parameters
+    ----------
+    columns : tuple of Column
+        The columns it reads.
+    blocks : tuple of Block
+        In the order of the feature matrix.
+    projection : ndarray of shape (components, features) or Path
+        The projection, or the file it is read from when first needed.
+    """
+
+    def __init__(
+        self,
+        columns: tuple[Column, ...],
+        blocks: tuple[Block, ...],
+        projection: npt.NDArray[np.float32] | Path,
+    ) -> None:
+        self.columns = columns
+        self._blocks = blocks
+        self._projection = projection
+        self.block_sizes: Mapping[str, int] = {
+            block.name: len(block.fitted.get_feature_names_out()) for block in blocks
+        }
+
+    @classmethod
+    def fit(
+        cls,
+        frame: Table,
+        columns: Sequence[Column],
+        y: npt.NDArray[np.int8],
+        config: FeatureConfig,
+    ) -> "Featurizer":
+        """Fit every transformer of the catalogue on the columns of its kind.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            The training rows.
+        columns : sequence of Column
+            Columns that become features, in the order of their blocks.
+        y : ndarray of shape (rows,)
+            Labels, 1 for violating.
+        config : FeatureConfig
+            Bounds of the vocabularies and of the projection.
+
+        Raises
+        ------
+        BadInput
+            If a column is missing or nothing at all becomes a feature.
+        """
+        if len(y) == 0:
+            raise BadInput("features", "there are no training rows", "check data.split")
+        blocks = tuple(
+            Block(column.name, record.name, record.build(config).fit(values, y))
+            for column in columns
+            for values in (_values(frame, column.name),)
+            for record in transformers()
+            if record.modality == column.kind
+        )
+        featurizer = cls(tuple(columns), blocks, np.zeros((0, 0), dtype=np.float32))
+        if featurizer.feature_count == 0:
+            raise BadInput(
+                "features",
+                f"the training rows of {', '.join(c.name for c in columns) or 'no column'} "
+                "give no feature",
+                f"no term occurs in min_rows_with_term={config.min_rows_with_term} rows: "
+                "lower it, give more rows, or name other columns under data.text",
+            )
+        sample = np.unique(np.linspace(0, len(y) - 1, _MAX_PROJECTION_ROWS).astype(np.int64))
+        X = featurizer.transform(frame.iloc[sample])
+        return cls(tuple(columns), blocks, _fit_projection(X, config.projection_components))
+
+    @property
+    def feature_count(self) -> int:
+        """Columns of the feature matrix."""
+        return sum(self.block_sizes.values())
+
+    def transform(self, frame: Table) -> Any:
+        """Return the feature matrix, CSR float32 of shape (rows, features), indices sorted.
+
+        Parameters
+        ----------
+        frame : DataFrame or mapping of str to sequence
+            Holds at least `columns`; a missing cell is None, NaN or the empty text.
+        """
+        parts = [block.fitted.transform(_values(frame, block.column)) for block in self._blocks]
+        X = parts[0] if len(parts) == 1 else sparse.hstack(parts, format="csr", dtype=np.float32)
+        X.sort_indices()
+        return X
+
+    def feature_names(self) -> list[str]:
+        """Return ``column:transformer:feature`` for every feature, in order."""
+        return [
+            f"{block.name}:{name}"
+            for block in self._blocks
+            for name in block.fitted.get_feature_names_out()
+        ]
+
+    def project(self, frame: Table) -> npt.NDArray[np.float32]:
+        """Return the rows in the few directions that explain training best.
+
+        Returns
+        -------
+        ndarray of shape (rows, components)
+            Coordinates along the leading right singular vectors of the training features
+            (latent semantic analysis; Deerwester et al., 1990).
+        """
+        projected: npt.NDArray[np.float32] = self.transform(frame) @ self._components().T
+        return projected
+
+    def _components(self) -> npt.NDArray[np.float32]:
+        if isinstance(self._projection, Path):
+            self._projection = _read_arrays(self._projection)["components"]
+        return self._projection
+
+    def save(self, folder: Path) -> None:
+        """Write everything that `load` needs: JSON for lists and numbers, npz for arrays."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, block in enumerate(self._blocks):
+            values, arrays = block.fitted.state()
+            store.write_json(folder / f"{_stem(number, block.transformer)}.json", values)
+            _write_arrays(folder / f"{_stem(number, block.transformer)}.npz", arrays)
+        _write_arrays(folder / _PROJECTION_FILE, {"components": self._components()})
+        manifest = {
+            "format": FORMAT,
+            "columns": [column.model_dump() for column in self.columns],
+            "blocks": [[block.column, block.transformer] for block in self._blocks],
+        }
+        store.write_json(folder / "featurizer.json", manifest)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Featurizer":
+        """Restore what `save` wrote; the projection is read when first needed.
+
+        Raises
+        ------
+        BadInput
+            If the folder holds no featurizer of this format, or one whose transformer is not
+            installed.
+        """
+        path = folder / "featurizer.json"
+        if not path.is_file():
+            raise BadInput(str(folder), "featurizer.json is missing", "name a run's featurizer")
+        manifest = store.read_json(path)
+        if manifest.get("format") != FORMAT:
+            raise BadInput(
+                str(path),
+                f"format must be {FORMAT}, got {manifest.get('format')!r}",
+                "use the version of Tidegate that wrote it",
+            )
+        blocks = []
+        for number, (column, name) in enumerate(manifest["blocks"]):
+            values = store.read_json(folder / f"{_stem(number, name)}.json")
+            arrays = _read_arrays(folder / f"{_stem(number, name)}.npz")
+            blocks.append(Block(column, name, transformer(name).restore((values, arrays))))
+        columns = tuple(Column.model_validate(column) for column in manifest["columns"])
+        return cls(columns, tuple(blocks), folder / _PROJECTION_FILE)
+
+
+def _values(frame: Table, column: str) -> Sequence[Any]:
+    try:
+        values: Sequence[Any] = frame[column]
+    except KeyError:
+        raise BadInput(f"column {column!r}", "is not in the table", "add it") from None
+    return values
+
+
+def _fit_projection(X: Any, components: int) -> npt.NDArray[np.float32]:
+    from sklearn.utils.extmath import randomized_svd
+
+    # The solver of scikit-learn's TruncatedSVD, without the ratios of variance that it divides.
+    _, _, directions = randomized_svd(X, min(components, *X.shape), n_iter=5, random_state=0)
+    return np.ascontiguousarray(directions, dtype=np.float32)
+
+
+def _stem(number: int, transformer_name: str) -> str:
+    return f"block_{number:02d}_{transformer_name}"
+
+
+def _write_arrays(path: Path, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    store.write_bytes(path, buffer.getvalue())
+
+
+def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)

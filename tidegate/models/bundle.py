@@ -1,0 +1,309 @@
+"""Everything that serves, in one folder, nothing pickled: written whole, checked when loaded."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+
+from tidegate import store
+from tidegate.errors import BadInput
+from tidegate.features.featurizer import Featurizer
+from tidegate.models.interface import Model, Scores
+from tidegate.records import BundleManifest, Column, Params
+
+FORMAT = 1
+DRIFT_REFERENCE = "drift_reference.parquet"
+_MANIFEST = "bundle.json"
+_FEATURIZER, _MODEL = "featurizer", "model"
+_LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu")
+# What makes two bundles the same: everything but when, where and under what name they were made.
+_NOT_CONTENT = {"name", "version", "created_at", "libraries"}
+_VERSION_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded bundle: from rows to P(violating).
+
+    Parameters
+    ----------
+    manifest : BundleManifest
+        The contract: inputs, threshold, version.
+    featurizer : Featurizer
+        Fitted on the training rows.
+    model : Model
+        The fitted classifier.
+    """
+
+    manifest: BundleManifest
+    featurizer: Featurizer
+    model: Model
+
+    def score(self, frame: Any) -> Scores:
+        """Return P(violating) of every row of a frame, shape (rows,).
+
+        Raises
+        ------
+        BadInput
+            If an input column is missing.
+        """
+        if len(frame) == 0:
+            return np.zeros(0)
+        return self._probabilities(frame)
+
+    def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> Scores:
+        """Return P(violating) of every row, without pandas; an absent key is a missing cell."""
+        if not rows:
+            return np.zeros(0)
+        return self._probabilities(
+            {column.name: [row.get(column.name) for row in rows] for column in self.manifest.inputs}
+        )
+
+    def _probabilities(self, table: Any) -> Scores:
+        X = self.featurizer.transform(table)
+        return np.asarray(self.model.predict_proba(X)[:, 1], dtype=np.float64)
+
+    def project(self, frame: Any) -> npt.NDArray[np.float32]:
+        """Return the rows as the drift check sees them, shape (rows, components)."""
+        return self.featurizer.project(frame)
+
+
+def write_bundle(
+    folder: Path,
+    *,
+    name: str,
+    algorithm: str,
+    params: Params,
+    model: Model,
+    featurizer_folder: Path,
+    columns: Sequence[Column],
+    snapshot_digest: str,
+    drift_reference: Any | None = None,
+) -> BundleManifest:
+    """Write a bundle that has no threshold yet, whole or not at all.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the bundle goes; an older one is replaced.
+    name : str
+        The model's name, as in the configuration.
+    algorithm : str
+        Name in the catalogue of algorithms, which loads the model again.
+    params : mapping
+        Hyperparameters the model was trained with.
+    model : Model
+        The fitted classifier.
+    featurizer_folder : Path
+        What `Featurizer.save` wrote; copied.
+    columns : sequence of Column
+        The input schema.
+    snapshot_digest : str
+        The data it learned from.
+    drift_reference : DataFrame, optional
+        Projected rows that the drift check compares with, from `drift_reference`.
+    """
+    with store.new_directory(folder) as scratch:
+        shutil.copytree(featurizer_folder, scratch / _FEATURIZER)
+        (scratch / _MODEL).mkdir()
+        model.save(scratch / _MODEL)
+        if drift_reference is not None:
+            store.write_table(scratch / DRIFT_REFERENCE, drift_reference)
+        return _write_manifest(
+            scratch,
+            BundleManifest(
+                name=name,
+                version="",
+                format=FORMAT,
+                created_at=_now(),
+                algorithm=algorithm,
+                params=params,
+                inputs=tuple(columns),
+                threshold=None,
+                min_precision=None,
+                confidence=None,
+                snapshot_digest=snapshot_digest,
+                files=_file_digests(scratch),
+                libraries=_library_versions(),
+            ),
+        )
+
+
+def with_threshold(
+    source: Path,
+    target: Path,
+    *,
+    threshold: float | None,
+    min_precision: float,
+    confidence: float,
+) -> BundleManifest:
+    """Copy a bundle and give it the threshold that evaluation chose, or say there is none.
+
+    Parameters
+    ----------
+    source, target : Path
+        An existing bundle, and where the new one goes (the same folder replaces it).
+    threshold : float or None
+        Rows that score at or above it are flagged; None when no cut keeps the promise.
+    min_precision, confidence : float
+        The promise the threshold was chosen for.
+
+    Raises
+    ------
+    BadInput
+        If `source` is no whole bundle.
+    """
+    manifest = read_manifest(source)
+    with store.new_directory(target) as scratch:
+        for file in manifest.files:
+            (scratch / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / file, scratch / file)
+        return _write_manifest(
+            scratch,
+            BundleManifest.model_validate(
+                manifest.model_dump()
+                | {
+                    "created_at": _now(),
+                    "threshold": threshold,
+                    "min_precision": min_precision,
+                    "confidence": confidence,
+                }
+            ),
+        )
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Check every file of a bundle against its digest and load it.
+
+    Raises
+    ------
+    BadInput
+        If a file is missing, was changed or does not belong, if the manifest is of another
+        format, or if the algorithm is not installed.
+    """
+    from tidegate.models.catalogue import algorithm
+
+    manifest = read_manifest(folder)
+    model = algorithm(manifest.algorithm).load(folder / _MODEL)
+    return Bundle(manifest, Featurizer.load(folder / _FEATURIZER), model)
+
+
+def read_manifest(folder: Path) -> BundleManifest:
+    """Read a bundle's manifest and check every file against it, without loading the model.
+
+    Raises
+    ------
+    BadInput
+        If a file is missing, was changed or does not belong, or if the manifest is of another
+        format.
+    """
+    manifest = _parsed_manifest(folder / _MANIFEST)
+    mend = "copy the bundle again or run the pipeline again"
+    for file, digest in manifest.files.items():
+        if not (folder / file).is_file():
+            raise BadInput(str(folder / file), "is missing from the bundle", mend)
+        if store.digest_file(folder / file) != digest:
+            raise BadInput(str(folder / file), "differs from its digest in bundle.json", mend)
+    for part in (_FEATURIZER, _MODEL):
+        for path in sorted((folder / part).rglob("*")):
+            if path.is_file() and path.relative_to(folder).as_posix() not in manifest.files:
+                raise BadInput(str(path), "is not in bundle.json", "remove it")
+    return manifest
+
+
+def drift_reference(featurizer: Featurizer, frame: Any, *, max_rows: int, seed: int) -> Any:
+    """Return projected rows that the featurizer has not seen, the norm of the drift check.
+
+    Parameters
+    ----------
+    featurizer : Featurizer
+        Fitted on training rows.
+    frame : DataFrame
+        The validation rows: training rows would flatter, because the vocabulary is theirs.
+    max_rows : int
+        Rows to keep, chosen at random when there are more.
+    seed : int
+        Of that choice.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``component_00``, ``component_01``, ... float32, rows in the frame's order.
+    """
+    chosen = np.arange(len(frame))
+    if len(frame) > max_rows:
+        chosen = np.sort(np.random.default_rng(seed).choice(len(frame), max_rows, replace=False))
+    return projected_table(featurizer, frame.iloc[chosen])
+
+
+def projected_table(featurizer: Featurizer, frame: Any) -> Any:
+    """Return a frame's rows projected, under the column names of the drift reference."""
+    import pandas as pd
+
+    projected = featurizer.project(frame)
+    return pd.DataFrame(
+        projected, columns=[f"component_{number:02d}" for number in range(projected.shape[1])]
+    )
+
+
+def _parsed_manifest(path: Path) -> BundleManifest:
+    mend = "name a run's bundle/ folder, or run the pipeline again"
+    try:
+        document = store.read_json(path)
+    except FileNotFoundError:
+        raise BadInput(str(path), "there is no such file, so no bundle", mend) from None
+    except ValueError:
+        raise BadInput(str(path), "is not JSON", mend) from None
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != FORMAT:
+        raise BadInput(
+            str(path),
+            f"bundle format must be {FORMAT}, got {found!r}",
+            "serve it with the version of Tidegate that wrote it",
+        )
+    try:
+        manifest = BundleManifest.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise BadInput(f"{path}: {key}", first["msg"], mend) from None
+    if manifest.version != _version_of(manifest):
+        raise BadInput(str(path), f"was changed after version {manifest.version}", mend)
+    return manifest
+
+
+def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:
+    manifest = manifest.model_copy(update={"version": _version_of(manifest)})
+    store.write_record(folder / _MANIFEST, manifest)
+    return manifest
+
+
+def _version_of(manifest: BundleManifest) -> str:
+    content = manifest.model_dump(mode="json", exclude=_NOT_CONTENT)
+    return store.digest_json(content)[:_VERSION_DIGITS]
+
+
+def _file_digests(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): store.digest_file(path) for path in files}
+
+
+def _library_versions() -> dict[str, str]:
+    found = {}
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
