@@ -29,6 +29,12 @@ def components(rows, seed, shift=()):
 
 
 class Columns:
+    """A bundle that projects a frame to its own values."""
+
+    @property
+    def featurizer(self):
+        return self
+
     def project(self, frame):
         return frame.to_numpy(np.float32)
 

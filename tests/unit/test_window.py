@@ -15,7 +15,11 @@ from tidegate.store import read_table, write_table
 
 
 class Columns:
-    """Projects a frame to its own values."""
+    """A bundle that projects a frame to its own values."""
+
+    @property
+    def featurizer(self):
+        return self
 
     def project(self, frame):
         return frame.to_numpy(np.float32)

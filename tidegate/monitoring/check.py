@@ -9,7 +9,7 @@ from typing import Any
 import tidegate
 from tidegate.config import MonitorConfig
 from tidegate.errors import BadInput
-from tidegate.monitoring.window import REFERENCE_FILE, Projector, read_comparable, write_window
+from tidegate.monitoring.window import Projected, read_comparable, write_window
 from tidegate.records import DriftReport
 from tidegate.store import read_record, write_record
 
@@ -48,14 +48,14 @@ def check_drift(
     RuntimeError
         If the drift environment fails; the message ends in its last line.
     """
-    from tidegate.models.bundle import load_bundle
+    from tidegate.models.bundle import DRIFT_REFERENCE, load_bundle
 
     _require_environment(python)
     bundle = load_bundle(bundle_folder)
     report = compare_window(
         bundle,
         frame,
-        reference=bundle_folder / REFERENCE_FILE,
+        reference=bundle_folder / DRIFT_REFERENCE,
         bundle_version=bundle.manifest.version,
         config=config,
         python=python,
@@ -65,7 +65,7 @@ def check_drift(
 
 
 def compare_window(
-    bundle: Projector,
+    bundle: Projected,
     frame: Any,
     *,
     reference: Path,

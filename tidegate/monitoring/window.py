@@ -4,39 +4,34 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from tidegate.errors import BadInput
 from tidegate.store import read_table, write_table
 
-#: The training reference inside a bundle's folder.
-REFERENCE_FILE = "drift_reference.parquet"
+
+class Projected(Protocol):
+    """What a window needs of a bundle: the featurizer that projects its rows."""
+
+    @property
+    def featurizer(self) -> Any:
+        """A `tidegate.features.featurizer.Featurizer`."""
 
 
-class Projector(Protocol):
-    """What a window needs of a bundle."""
-
-    def project(self, frame: Any) -> npt.NDArray[np.float32]:
-        """Return the fixed projection of each row's features, shape (rows, components)."""
-
-
-def write_window(bundle: Projector, frame: Any, out: Path) -> None:
-    """Project rows as the reference was projected, and write them as Parquet.
+def write_window(bundle: Projected, frame: Any, out: Path) -> None:
+    """Project rows as the bundle's reference was projected, and write them as Parquet.
 
     Parameters
     ----------
-    bundle : Projector
+    bundle : Bundle
         The loaded bundle that served the rows.
     frame : pandas.DataFrame
         The rows, with the bundle's input columns.
     out : Path
         Receives the columns ``component_00``, ``component_01``, …, as in the reference.
     """
-    import pandas as pd
+    from tidegate.models.bundle import projected_table
 
-    projected = bundle.project(frame)
-    names = [f"component_{i:02d}" for i in range(projected.shape[1])]
-    write_table(out, pd.DataFrame(projected, columns=names))
+    write_table(out, projected_table(bundle.featurizer, frame))
 
 
 def read_comparable(reference: Path, window: Path, *, min_rows: int) -> tuple[Any, Any]:

@@ -16,8 +16,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from tidegate.errors import BadInput
+from tidegate.models.bundle import read_manifest
 from tidegate.records import BundleManifest, Release
-from tidegate.store import digest_file, new_directory, read_record, write_record, write_text
+from tidegate.store import new_directory, read_record, write_record, write_text
 
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -54,9 +55,9 @@ class ModelStore:
         Raises
         ------
         BadInput
-            If the bundle is not whole, or the store has other content under its version.
+            If the bundle is not whole.
         """
-        manifest = _require_whole(bundle, "build it again with `tidegate run`")
+        manifest = read_manifest(bundle)
         with self._locked(manifest.name):
             current = self.current(manifest.name)
             self._keep_version(bundle, manifest)
@@ -136,7 +137,7 @@ class ModelStore:
             If it is missing or a file's digest is not the manifest's.
         """
         folder = self._version_folder(release.name, release.version)
-        _require_whole(folder, "release the bundle again, or `tidegate rollback`")
+        read_manifest(folder)
         return folder
 
     def history(self, name: str) -> tuple[Release, ...]:
@@ -170,18 +171,13 @@ class ModelStore:
 
     def _keep_version(self, bundle: Path, manifest: BundleManifest) -> None:
         target = self._version_folder(manifest.name, manifest.version)
-        mend = "build the bundle again with `tidegate run`"
-        try:
-            kept = _require_whole(target, mend)
-        except BadInput:
-            pass  # absent, or damaged since: a fresh copy takes its place
-        else:
-            if dict(kept.files) != dict(manifest.files):
-                raise BadInput(str(target), "holds another bundle under the same version", mend)
+        # The version is a digest of the content: a whole copy under it is this bundle.
+        with contextlib.suppress(BadInput):
+            read_manifest(target)
             return
         with new_directory(target) as scratch:
             shutil.copytree(bundle, scratch, dirs_exist_ok=True)
-            _require_whole(scratch, mend)
+            read_manifest(scratch)
 
     @contextlib.contextmanager
     def _locked(self, name: str) -> Iterator[None]:
@@ -196,22 +192,6 @@ class ModelStore:
 
     def _version_folder(self, name: str, version: str) -> Path:
         return self._home(name) / "versions" / _safe(version)
-
-
-def _require_whole(bundle: Path, mend: str) -> BundleManifest:
-    """Read a bundle's manifest and compare every file with its digest."""
-    path = bundle / "bundle.json"
-    try:
-        manifest = read_record(path, BundleManifest)
-    except (OSError, ValidationError):
-        raise BadInput(str(path), "is missing or is not a bundle's manifest", mend) from None
-    for name, digest in manifest.files.items():
-        file = bundle / name
-        if not file.is_file():
-            raise BadInput(str(file), "is missing from the bundle", mend)
-        if digest_file(file) != digest:
-            raise BadInput(str(file), "does not have the digest that bundle.json gives", mend)
-    return manifest
 
 
 def _safe(name: str) -> str:
