@@ -107,6 +107,8 @@ class Algorithm:
         What one trial asks of a node.
     modalities : frozenset of str
         Feature modalities it can learn from.
+    preload : tuple of str
+        Heavy modules of its trials; a search imports them once instead of once a trial.
     """
 
     name: str
@@ -118,3 +120,4 @@ class Algorithm:
     modalities: frozenset[str] = field(
         default_factory=lambda: frozenset({"text", "numeric", "categorical"})
     )
+    preload: tuple[str, ...] = ()

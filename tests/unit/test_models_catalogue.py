@@ -1,0 +1,35 @@
+import pytest
+
+from tidegate.config import SearchConfig
+from tidegate.errors import BadInput
+from tidegate.models.catalogue import algorithm, algorithms
+
+
+def test_the_default_configuration_names_known_algorithms():
+    assert set(SearchConfig().algorithms) <= set(algorithms())
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_known_one():
+    with pytest.raises(BadInput) as refused:
+        algorithm("xgbost")
+    assert (
+        str(refused.value)
+        == "search.algorithms: unknown algorithm 'xgbost'; did you mean 'xgboost'?"
+    )
+
+
+def test_a_name_like_none_is_refused_with_all_of_them():
+    with pytest.raises(BadInput, match="known algorithms: logistic, xgboost"):
+        algorithm("zzz")
+
+
+def test_an_installed_package_adds_an_algorithm(plugin):
+    plugin("other", "OTHER = replace(LOGISTIC, name='other')")
+    assert algorithm("other").name == "other"
+    assert list(algorithms())[-1] == "other"
+
+
+def test_an_installed_package_cannot_replace_an_algorithm(plugin):
+    plugin("other", "OTHER = LOGISTIC")
+    with pytest.raises(ValueError, match="repeats the algorithm 'logistic'"):
+        algorithms()

@@ -1,0 +1,51 @@
+"""The table of algorithms: one line adds one; other packages add theirs by entry point."""
+
+import difflib
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+
+from tidegate.errors import BadInput
+from tidegate.models.boosted import XGBOOST
+from tidegate.models.interface import Algorithm
+from tidegate.models.linear import LOGISTIC
+
+ALGORITHMS: tuple[Algorithm, ...] = (LOGISTIC, XGBOOST)
+BENCHMARK = LOGISTIC
+
+ENTRY_POINT_GROUP = "tidegate.algorithms"
+
+
+def algorithms() -> Mapping[str, Algorithm]:
+    """Return every known algorithm by name: the table's, then those of installed packages.
+
+    Raises
+    ------
+    ValueError
+        If an installed package takes a name that is already in use.
+    """
+    known = {entry.name: entry for entry in ALGORITHMS}
+    for point in entry_points(group=ENTRY_POINT_GROUP):
+        found: Algorithm = point.load()
+        if found.name in known:
+            raise ValueError(f"entry point {point.value} repeats the algorithm {found.name!r}")
+        known[found.name] = found
+    return known
+
+
+def algorithm(name: str) -> Algorithm:
+    """Return the algorithm of that name.
+
+    Raises
+    ------
+    BadInput
+        If no algorithm has it.
+    """
+    for entry in ALGORITHMS:
+        if entry.name == name:
+            return entry
+    known = algorithms()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    mend = f"did you mean {near[0]!r}?" if near else f"known algorithms: {', '.join(known)}"
+    raise BadInput("search.algorithms", f"unknown algorithm {name!r}", mend)
