@@ -1,0 +1,208 @@
+"""The local model store: released bundles, and the pointer to the one in service.
+
+Layout, under the store's folder: ``NAME/versions/VERSION/`` (a bundle, never changed),
+``NAME/current.json`` (the `Release` in service) and ``NAME/history.jsonl`` (every `Release`,
+roll-backs included, oldest first; lines are only ever added).
+"""
+
+import contextlib
+import fcntl
+import re
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from tidegate.errors import BadInput
+from tidegate.models.bundle import read_manifest
+from tidegate.records import BundleManifest, Release
+from tidegate.store import new_directory, read_record, write_record, write_text
+
+_SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+class ModelStore:
+    """Released bundles under one folder.
+
+    A release is a copy, a check of the copy's digests, and one atomic replacement of
+    ``current.json``; a crash before that last step leaves the old version in service. Writers of
+    one name wait for each other on a file lock; readers need none.
+
+    Parameters
+    ----------
+    folder : Path
+        Created by the first release.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def release(self, bundle: Path, *, run_digest: str) -> Release:
+        """Copy a bundle into the store and put it in service.
+
+        When its version is in service already nothing changes, whichever run made it: the
+        release in service still says how it came there.
+
+        Parameters
+        ----------
+        bundle : Path
+            Bundle folder, with ``bundle.json``.
+        run_digest : str
+            Digest of the run that made it.
+
+        Raises
+        ------
+        BadInput
+            If the bundle is not whole.
+        """
+        manifest = read_manifest(bundle)
+        with self._locked(manifest.name):
+            current = self.current(manifest.name)
+            self._keep_version(bundle, manifest)
+            if current is not None and current.version == manifest.version:
+                return current
+            release = Release(
+                name=manifest.name,
+                version=manifest.version,
+                run_digest=run_digest,
+                released_at=_now(),
+                previous=None if current is None else current.version,
+            )
+            self._put_in_service(release)
+            return release
+
+    def rollback(self, name: str) -> Release:
+        """Put the version before the one in service back.
+
+        Raises
+        ------
+        BadInput
+            If nothing is in service, nothing was before it, or that version is damaged.
+        """
+        with self._locked(name):
+            current = self.current(name)
+            if current is None:
+                raise BadInput(
+                    str(self.folder), f"nothing is released as {name!r}", "release first"
+                )
+            before = self._predecessor(current)
+            if before is None:
+                raise BadInput(
+                    str(self.folder / name),
+                    f"no version was in service before {current.version}",
+                    "release another version instead",
+                )
+            self.bundle_folder(before)
+            release = before.model_copy(update={"released_at": _now()})
+            self._put_in_service(release)
+            return release
+
+    def current(self, name: str) -> Release | None:
+        """Return the release in service.
+
+        Raises
+        ------
+        BadInput
+            If ``current.json`` is damaged.
+        """
+        path = self._home(name) / "current.json"
+        try:
+            return read_record(path, Release)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValidationError):
+            raise BadInput(
+                str(path), "is not a release", "restore it from the last line of history.jsonl"
+            ) from None
+
+    def baseline(self, name: str, *, run_digest: str) -> Release | None:
+        """Return what a run's candidate is compared with: the release that it did not make.
+
+        That is the release in service or, when this very run made that one, the release before
+        it; so an unchanged re-run meets the same baseline as the first time.
+        """
+        current = self.current(name)
+        if current is None or current.run_digest != run_digest:
+            return current
+        return self._predecessor(current)
+
+    def bundle_folder(self, release: Release) -> Path:
+        """Return the folder of a release's bundle.
+
+        Raises
+        ------
+        BadInput
+            If it is missing or a file's digest is not the manifest's.
+        """
+        folder = self._version_folder(release.name, release.version)
+        read_manifest(folder)
+        return folder
+
+    def history(self, name: str) -> tuple[Release, ...]:
+        """Return every release of a name, roll-backs included, oldest first."""
+        path = self._home(name) / "history.jsonl"
+        if not path.exists():
+            return ()
+        lines = path.read_text(encoding="utf-8").splitlines()
+        try:
+            return tuple(Release.model_validate_json(line) for line in lines)
+        except ValidationError:
+            raise BadInput(str(path), "has a line that is no release", "restore the file") from None
+
+    def _predecessor(self, release: Release) -> Release | None:
+        """Return how the version before `release` last came into service."""
+        if release.previous is None:
+            return None
+        entries = [e for e in self.history(release.name) if e.version == release.previous]
+        return entries[-1] if entries else None
+
+    def _put_in_service(self, release: Release) -> None:
+        home = self._home(release.name)
+        entries = list(self.history(release.name))
+        current = self.current(release.name)
+        # After a crash between the two writes below, the pointer is right and a line is missing.
+        if current is not None and current not in entries[-1:]:
+            entries.append(current)
+        write_record(home / "current.json", release)
+        lines = [entry.model_dump_json() for entry in (*entries, release)]
+        write_text(home / "history.jsonl", "".join(f"{line}\n" for line in lines))
+
+    def _keep_version(self, bundle: Path, manifest: BundleManifest) -> None:
+        target = self._version_folder(manifest.name, manifest.version)
+        # The version is a digest of the content: a whole copy under it is this bundle.
+        with contextlib.suppress(BadInput):
+            read_manifest(target)
+            return
+        with new_directory(target) as scratch:
+            shutil.copytree(bundle, scratch, dirs_exist_ok=True)
+            read_manifest(scratch)
+
+    @contextlib.contextmanager
+    def _locked(self, name: str) -> Iterator[None]:
+        home = self._home(name)
+        home.mkdir(parents=True, exist_ok=True)
+        with (home / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _home(self, name: str) -> Path:
+        return self.folder / _safe(name)
+
+    def _version_folder(self, name: str, version: str) -> Path:
+        return self._home(name) / "versions" / _safe(version)
+
+
+def _safe(name: str) -> str:
+    if not _SAFE_NAME.fullmatch(name):
+        raise BadInput(
+            "model store",
+            f"{name!r} cannot name a folder",
+            "use letters, digits, dots, hyphens and underscores",
+        )
+    return name
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
