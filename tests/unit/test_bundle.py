@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from tidegate.config import FeatureConfig
 from tidegate.errors import BadInput
 from tidegate.features.featurizer import Featurizer
 from tidegate.models import bundle as bundles
+from tidegate.models import catalogue
 from tidegate.models.bundle import (
     drift_reference,
     load_bundle,
@@ -77,11 +77,9 @@ def rows(count, seed):
 
 
 @pytest.fixture(autouse=True)
-def catalogue(monkeypatch):
-    """A catalogue whose only algorithm is ours."""
-    table = types.ModuleType("tidegate.models.catalogue")
-    table.algorithm = {"cosine": COSINE}.__getitem__
-    monkeypatch.setitem(sys.modules, table.__name__, table)
+def our_algorithm(monkeypatch):
+    """Add the small algorithm of this file to the catalogue."""
+    monkeypatch.setattr(catalogue, "ALGORITHMS", (*catalogue.ALGORITHMS, COSINE))
 
 
 @pytest.fixture(scope="module")
@@ -314,41 +312,48 @@ def test_a_scored_table_of_rows_without_time_has_missing_times(written):
     assert table["time"].isna().all()
 
 
-def test_loading_and_scoring_a_row_needs_neither_pandas_nor_scikit_learn(written):
-    code = """
-import sys, types
-from pathlib import Path
-import numpy as np
+def write_real(folder, trained, name):
+    """Train an algorithm of the catalogue and bundle it."""
+    train = rows(80, seed=0)
+    chosen = catalogue.algorithm(name)
+    model = chosen.build(chosen.defaults, 0, 1)
+    labels = train["_label"].to_numpy()
+    model.fit(trained[0].transform(train), labels, np.ones(len(train)))
+    write(folder, trained, model=model, algorithm=name, params=chosen.defaults)
+    return model
 
-class Model:
-    def __init__(self, direction):
-        self.direction = direction
-    def predict_proba(self, X):
-        positive = 1 / (1 + np.exp(-(X @ self.direction)))
-        return np.column_stack([1 - positive, positive])
 
-class Algorithm:
-    def load(self, folder):
-        return Model(np.load(folder / "direction.npy"))
+@pytest.mark.parametrize("name", ["logistic", "xgboost"])
+def test_every_classical_algorithm_scores_the_same_from_its_bundle(trained, tmp_path, name):
+    model = write_real(tmp_path / "bundle", trained, name)
+    release(tmp_path / "bundle", tmp_path / "released")
+    new = rows(30, seed=5)
+    expected = model.predict_proba(trained[0].transform(new))[:, 1]
+    bundle = load_bundle(tmp_path / "released")
+    np.testing.assert_allclose(bundle.score(new), expected, atol=1e-6)
+    one_by_one = [bundle.score_rows([row])[0] for row in new.to_dict("records")]
+    np.testing.assert_allclose(one_by_one, expected, atol=1e-6)
 
-table = types.ModuleType("tidegate.models.catalogue")
-table.algorithm = lambda name: Algorithm()
-sys.modules[table.__name__] = table
-from tidegate.models.bundle import load_bundle
-bundle = load_bundle(Path(sys.argv[1]))
-(score,) = bundle.score_rows([{"body": "free prize", "age": 3, "country": "de"}])
-print(repr(float(score)))
-print(sorted({"sklearn", "pandas", "pyarrow", "xgboost"} & set(sys.modules)))
-"""
+
+def test_loading_and_scoring_a_row_needs_neither_pandas_nor_scikit_learn(trained, tmp_path):
+    write_real(tmp_path, trained, "logistic")
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from tidegate.models.bundle import load_bundle\n"
+        "bundle = load_bundle(Path(sys.argv[1]))\n"
+        "print(bundle.score_rows([{'body': 'free prize', 'age': 3, 'country': 'de'}])[0])\n"
+        "print(sorted({'sklearn', 'pandas', 'pyarrow', 'xgboost'} & set(sys.modules)))\n"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code, str(written)],
+        [sys.executable, "-c", code, str(tmp_path)],
         capture_output=True,
         text=True,
         check=True,
         timeout=60,
         cwd=Path(__file__).parents[2],
     )
-    score, imported = done.stdout.split("\n", 1)
+    score, imported = done.stdout.splitlines()
     row = {"body": "free prize", "age": 3, "country": "de"}
-    assert float(score) == pytest.approx(load_bundle(written).score_rows([row])[0], abs=1e-9)
-    assert imported.strip() == "[]"
+    assert float(score) == pytest.approx(load_bundle(tmp_path).score_rows([row])[0], abs=1e-9)
+    assert imported == "[]"
