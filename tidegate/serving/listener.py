@@ -27,6 +27,7 @@ from kserve.protocol.grpc.server import GRPCServer
 from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.v2_datamodels import InferenceRequest
+from starlette.exceptions import HTTPException
 
 from tidegate.serving.predictor import ModerationPredictor, ScoringFailed
 from tidegate.serving.schema import Reason, RequestRefused
@@ -227,7 +228,18 @@ def _handlers(
         predictor.count_rejected(refusal.reason)
         return await refused(request, refusal)
 
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 400:  # FastAPI's word for a body whose reading broke
+            predictor.count_rejected("malformed")
+            return await refused(request, RequestRefused("malformed", "body", str(error.detail)))
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
     async def failed(_: Request, error: ScoringFailed) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 500)
 
-    return {RequestRefused: refused, RequestValidationError: unreadable, ScoringFailed: failed}
+    return {
+        RequestRefused: refused,
+        RequestValidationError: unreadable,
+        HTTPException: http_error,
+        ScoringFailed: failed,
+    }
