@@ -53,32 +53,49 @@ def wilson(hits: float, rows: float, confidence: float) -> Interval:
     ----------
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
     """
-    from scipy.special import ndtri
-
-    z = float(ndtri(0.5 + confidence / 2))
-    share = hits / rows
-    centre = (share + z * z / (2 * rows)) / (1 + z * z / rows)
-    half = z * float(np.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows)))
-    half /= 1 + z * z / rows
-    low = 0.0 if hits <= 0 else max(0.0, centre - half)
-    high = 1.0 if hits >= rows else min(1.0, centre + half)
-    return (low, high)
+    low, high = _wilson(np.array([hits], dtype=float), np.array([rows], dtype=float), confidence)
+    return (float(low[0]), float(high[0]))
 
 
-def newcombe(
-    hits: tuple[float, float], rows: tuple[float, float], confidence: float
-) -> tuple[float, Interval]:
-    """Return the difference of two proportions and its interval (first minus second).
+def largest_difference(hits: FloatArray, rows: FloatArray, confidence: float) -> Interval:
+    """Return an interval for the largest true difference among several proportions.
+
+    Every pair gets Newcombe's interval at the Bonferroni level, so that all hold at once; the
+    largest difference then lies between their largest lower and their largest upper bound.
+
+    Parameters
+    ----------
+    hits, rows : arrays, shape (g,)
+        Counts a group, g >= 2, `rows` positive. The groups are taken as independent; a row that
+        belongs to two of them makes the interval wider than needed, not narrower.
 
     References
     ----------
     Newcombe, "Interval estimation for the difference between independent proportions",
     Statistics in Medicine 17, 1998, method 10 (Wilson intervals combined).
     """
-    first, second = hits[0] / rows[0], hits[1] / rows[1]
-    first_low, first_high = wilson(hits[0], rows[0], confidence)
-    second_low, second_high = wilson(hits[1], rows[1], confidence)
-    difference = first - second
-    low = difference - float(np.hypot(first - first_low, second_high - second))
-    high = difference + float(np.hypot(first_high - first, second - second_low))
-    return difference, (max(-1.0, low), min(1.0, high))
+    pairs = hits.size * (hits.size - 1) // 2
+    low, high = _wilson(hits, rows, 1 - (1 - confidence) / pairs)
+    share = hits / rows
+    first, second = np.triu_indices(hits.size, k=1)
+    difference = share[first] - share[second]
+    down, up = share - low, high - share
+    lower = difference - np.hypot(down[first], up[second])
+    upper = difference + np.hypot(up[first], down[second])
+    at_least = max(0.0, float(lower.max()), float((-upper).max()))
+    at_most = min(1.0, max(float(upper.max()), float((-lower).max())))
+    return (at_least, at_most)
+
+
+def _wilson(hits: FloatArray, rows: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
+    from scipy.special import ndtri
+
+    z = float(ndtri(0.5 + confidence / 2))
+    share = hits / rows
+    scale = 1 + z * z / rows
+    centre = (share + z * z / (2 * rows)) / scale
+    half = z * np.sqrt(share * (1 - share) / rows + (z / (2 * rows)) ** 2) / scale
+    # The bound at an empty or a full count is exactly 0 or 1; rounding must not blur that.
+    low = np.where(hits <= 0, 0.0, np.clip(centre - half, 0.0, share))
+    high = np.where(hits >= rows, 1.0, np.clip(centre + half, share, 1.0))
+    return low, high

@@ -1,0 +1,242 @@
+"""What to do with the candidate, and why, in sentences that a policy lead can act on.
+
+The rules, all of them:
+
+1. No threshold keeps the precision floor: ``insufficient_data`` when validation has too few
+   violating rows for even a faultless model to show it, else ``hold`` with the best point.
+2. The holdout shows precision below the floor (upper bound of the exact interval): ``hold``.
+3. A group gap is shown to exceed its limit: ``hold``.
+4. The groups cannot be judged: ``insufficient_data`` if ``policy.insufficient_fairness`` is
+   ``block``, else a remark.
+5. The candidate's average precision is shown to be below the baseline's (the whole interval of
+   the difference is negative): ``hold``.
+6. Otherwise ``promote``.
+
+A hold outweighs insufficient data: more data would not mend what is already shown.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tidegate.config import PolicyConfig
+from tidegate.evaluation.measurement import Measurement
+from tidegate.records import (
+    BaselineComparison,
+    Decision,
+    FairnessGap,
+    FairnessReport,
+    OperatingPoint,
+    Threshold,
+)
+
+Outcome = Literal["promote", "hold", "insufficient_data"]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that the decision rests on.
+
+    Parameters
+    ----------
+    threshold : Threshold or None
+        Chosen on validation.
+    best : OperatingPoint or None
+        What validation does reach, when there is no threshold.
+    violating : float
+        Violating validation rows, by weight.
+    needed : int or None
+        Violating rows without which no model can show the floor; None if no number suffices.
+    validation_prevalence : float
+        Share of violating rows in validation.
+    holdout : Measurement or None
+        The threshold measured on the holdout.
+    fairness : FairnessReport
+        The audit on the holdout.
+    comparison : BaselineComparison
+        Candidate minus baseline on the holdout.
+    """
+
+    threshold: Threshold | None
+    best: OperatingPoint | None
+    violating: float
+    needed: int | None
+    validation_prevalence: float
+    holdout: Measurement | None
+    fairness: FairnessReport
+    comparison: BaselineComparison
+
+
+def decide(evidence: Evidence, policy: PolicyConfig) -> Decision:
+    """Apply the rules above; the reasons that decide come first."""
+    found: list[tuple[Outcome, str]] = [
+        _threshold(evidence, policy),
+        *_holdout(evidence, policy),
+        *_fairness(evidence, policy),
+        *_baseline(evidence, policy),
+    ]
+    order: dict[Outcome, int] = {"hold": 0, "insufficient_data": 1, "promote": 2}
+    found.sort(key=lambda item: order[item[0]])
+    reasons = [reason for _, reason in found]
+    if policy.prevalence is not None:
+        reasons.append(
+            f"Precision is stated for production, where {percent(policy.prevalence)} of the rows "
+            f"violate (policy.prevalence); in validation {percent(evidence.validation_prevalence)} "
+            "do."
+        )
+    return Decision(decision=found[0][0], reasons=tuple(reasons))
+
+
+def _threshold(evidence: Evidence, policy: PolicyConfig) -> tuple[Outcome, str]:
+    floor, sure = percent(policy.min_precision), percent(policy.confidence)
+    chosen, best = evidence.threshold, evidence.best
+    if chosen is not None:
+        return "promote", (
+            f"At threshold {chosen.value:.4f} validation shows a precision of at least "
+            f"{percent(chosen.precision_lower_bound)} with {sure} confidence; the policy demands "
+            f"{floor}. {rows(chosen.flagged)} flagged, {percent(chosen.precision)} of them rightly."
+        )
+    if evidence.needed is None:
+        return "insufficient_data", (
+            f"The policy demands a precision of {floor}, which no finite number of rows can show; "
+            "set policy.min_precision below 1."
+        )
+    if evidence.violating < evidence.needed:
+        return "insufficient_data", (
+            f"Validation has {evidence.violating:,.0f} violating rows; to show a precision of "
+            f"{floor} with {sure} confidence even a faultless model needs {evidence.needed:,}."
+        )
+    reach = ""
+    if best is not None:
+        reach = (
+            f" The best reachable point, looked at alone, is threshold {best.threshold:.4f}: "
+            f"{rows(best.flagged)} flagged, precision {percent(best.precision)} (at least "
+            f"{percent(best.precision_lower_bound)}), recall {percent(best.recall)}."
+        )
+        if best.precision_lower_bound >= policy.min_precision:
+            reach += " Picked out after the fact, that bound is no promise."
+    return "hold", (
+        f"No threshold keeps the precision of {floor} that the policy demands with {sure} "
+        f"confidence on validation.{reach}"
+    )
+
+
+def _holdout(evidence: Evidence, policy: PolicyConfig) -> list[tuple[Outcome, str]]:
+    seen = evidence.holdout
+    if seen is None:
+        return []
+    if seen.precision is None or seen.precision_lower_bound is None:
+        return [("hold", "At the threshold no holdout row is flagged: the model would do nothing.")]
+    upper = seen.precision_upper_bound or 0.0
+    floor, sure = percent(policy.min_precision), percent(policy.confidence)
+    if upper < policy.min_precision:
+        return [
+            (
+                "hold",
+                f"On the holdout precision is {percent(seen.precision)} of {rows(seen.flagged)} "
+                f"flagged and at most {percent(upper)} with {sure} confidence; the policy demands "
+                f"{floor}.",
+            )
+        ]
+    recall = ""
+    if seen.recall is not None and seen.recall_ci is not None:
+        recall = f" Recall is {percent(seen.recall)} ({span(seen.recall_ci)})."
+    verb = "confirms" if seen.precision_lower_bound >= policy.min_precision else "does not refute"
+    return [
+        (
+            "promote",
+            f"The holdout {verb} the floor of {floor}: {rows(seen.flagged)} flagged, precision "
+            f"{percent(seen.precision)}, at least {percent(seen.precision_lower_bound)} with "
+            f"{sure} confidence.{recall}",
+        )
+    ]
+
+
+def _fairness(evidence: Evidence, policy: PolicyConfig) -> list[tuple[Outcome, str]]:
+    fairness = evidence.fairness
+    if fairness.verdict == "not_assessed":
+        if evidence.threshold is None:
+            return []
+        return [("promote", "Fairness was not assessed: the configuration names no groups.")]
+    judged = [gap for gap in fairness.gaps if gap.limit is not None]
+    found: list[tuple[Outcome, str]] = []
+    for gap in judged:
+        if gap.verdict == "fail":
+            found.append(("hold", f"{_gap(gap)}: shown to be beyond the limit."))
+        elif gap.verdict == "pass":
+            found.append(("promote", f"{_gap(gap)}: within the limit."))
+    if fairness.verdict == "insufficient_data":
+        unsettled = [gap for gap in judged if gap.verdict == "insufficient_data"]
+        told = " ".join(f"{_gap(gap)}." for gap in unsettled)
+        if not told:
+            told = (
+                "Fewer than two groups have the rows that policy.min_group_rows "
+                f"({policy.min_group_rows}) asks for."
+            )
+        blocks = policy.insufficient_fairness == "block"
+        what = "blocks promotion" if blocks else "is let pass"
+        found.append(
+            (
+                "insufficient_data" if blocks else "promote",
+                f"The holdout cannot settle whether groups are treated alike, which {what} "
+                f"(policy.insufficient_fairness: {policy.insufficient_fairness}). {told}",
+            )
+        )
+    return found
+
+
+def _gap(gap: FairnessGap) -> str:
+    low, high = gap.gap_ci
+    return (
+        f"False-positive rates by {gap.column} differ by {points(gap.gap)} between "
+        f"{gap.highest} (highest) and {gap.lowest} (lowest); the largest true difference between "
+        f"two groups lies from {points(low)} to {points(high)}, and policy.max_fpr_gap allows "
+        f"{points(gap.limit or 0.0)}"
+    )
+
+
+def _baseline(evidence: Evidence, policy: PolicyConfig) -> list[tuple[Outcome, str]]:
+    other = evidence.comparison
+    difference = other.differences.get("average_precision")
+    if difference is None:
+        return []
+    low, high = difference.difference_ci
+    kind = {
+        "configured": "the configured baseline",
+        "in_service": "the model in service",
+        "benchmark_model": "the benchmark model",
+    }[other.kind]
+    figures = (
+        f"{difference.candidate:.3f} against {difference.baseline:.3f}, difference "
+        f"{difference.difference:+.3f} ({low:+.3f} to {high:+.3f}, {percent(policy.confidence)} "
+        "confidence)"
+    )
+    if high < 0:
+        return [("hold", f"Average precision is below that of {kind}, {other.name}: {figures}.")]
+    relation = "above" if low > 0 else "not shown to differ from"
+    return [
+        ("promote", f"Average precision is {relation} that of {kind}, {other.name}: {figures}.")
+    ]
+
+
+def percent(share: float) -> str:
+    """Write a share as per cent with the digits that matter."""
+    hundredfold = 100 * share
+    if abs(hundredfold - round(hundredfold)) < 1e-9:
+        return f"{round(hundredfold)} %"
+    digits = 2 if 0.99 < share < 1 or 0 < share < 0.01 else 1
+    return f"{hundredfold:.{digits}f} %"
+
+
+def points(share: float) -> str:
+    """Write a difference of shares in percentage points."""
+    return f"{percent(share).removesuffix(' %')} points"
+
+
+def span(interval: tuple[float, float]) -> str:
+    """Write an interval of shares."""
+    return f"{percent(interval[0]).removesuffix(' %')} to {percent(interval[1])}"
+
+
+def rows(count: int) -> str:
+    """Write a number of rows."""
+    return f"{count:,} row{'' if count == 1 else 's'}"

@@ -1,0 +1,173 @@
+"""What a score and a threshold do on a scored table."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tidegate.errors import BadInput
+from tidegate.evaluation.intervals import (
+    FloatArray,
+    exact_lower_bound,
+    exact_upper_bound,
+    wilson,
+)
+from tidegate.evaluation.prevalence import precision_in_production
+from tidegate.evaluation.threshold import checked_rows
+from tidegate.records import Interval
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Precision and recall at a threshold; a figure without rows behind it is None.
+
+    The two precision bounds are one-sided exact, the recall interval is two-sided Wilson.
+    """
+
+    flagged: int
+    precision: float | None
+    precision_lower_bound: float | None
+    precision_upper_bound: float | None
+    recall: float | None
+    recall_ci: Interval | None
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Threshold-free figures of a scored table."""
+
+    average_precision: float
+    roc_auc: float
+    log_loss: float
+    brier_score: float
+
+
+def rows_of(scored: Any, where: str) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the checked score, label and weight of a scored table.
+
+    Raises
+    ------
+    BadInput
+        If a column is missing, a value breaks a rule, or only one class is there.
+    """
+    missing = [name for name in ("label", "score") if name not in scored.columns]
+    if missing:
+        raise BadInput(where, f"needs a column {missing[0]!r}", "write a scored table")
+    weights = scored["weight"] if "weight" in scored.columns else None
+    try:
+        score, label, weight = checked_rows(scored["score"], scored["label"], weights)
+    except ValueError as error:
+        problem, _, mend = str(error).partition("; ")
+        raise BadInput(where, problem, mend or "mend the table") from None
+    if label.min() == label.max():
+        raise BadInput(
+            where,
+            f"must hold violating and other rows, got only label {int(label[0])}",
+            "choose a split that leaves both classes in every part",
+        )
+    return score, label, weight
+
+
+def measure(
+    scored: Any, threshold: float, *, confidence: float, prevalence: float | None = None
+) -> Measurement:
+    """Measure a threshold, chosen elsewhere, on a scored table.
+
+    `prevalence` carries precision to production's share of violating rows; recall is the same
+    there. Rows count by ``weight / max(weight)``, as in `choose_threshold`.
+    """
+    score, label, weight = rows_of(scored, "holdout")
+    share = weight / weight.max()
+    flagged = score >= threshold
+    mass, right = float(share[flagged].sum()), float((share * label)[flagged].sum())
+    violating = float((share * label).sum())
+    sample = violating / float(share.sum())
+
+    def carried(precision: float) -> float:
+        return precision_in_production(precision, sample, prevalence)
+
+    some = mass > 0
+    return Measurement(
+        flagged=int(flagged.sum()),
+        precision=carried(right / mass) if some else None,
+        precision_lower_bound=(
+            carried(float(exact_lower_bound(right, mass, confidence))) if some else None
+        ),
+        precision_upper_bound=(
+            carried(float(exact_upper_bound(right, mass, confidence))) if some else None
+        ),
+        recall=right / violating if violating > 0 else None,
+        recall_ci=wilson(right, violating, confidence) if violating > 0 else None,
+    )
+
+
+def quality(scored: Any) -> Quality:
+    """Return the threshold-free figures, rows weighted by their label weight."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    score, label, weight = rows_of(scored, "holdout")
+    inside = np.clip(score, 1e-15, 1 - 1e-15)
+    loss = -np.where(label == 1, np.log(inside), np.log1p(-inside))
+    return Quality(
+        average_precision=float(average_precision_score(label, score, sample_weight=weight)),
+        roc_auc=float(roc_auc_score(label, score, sample_weight=weight)),
+        log_loss=float(np.average(loss, weights=weight)),
+        brier_score=float(np.average((score - label) ** 2, weights=weight)),
+    )
+
+
+def confusion(holdout: Any, threshold: float) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return row counts ((true negative, false positive), (false negative, true positive))."""
+    score, label, _ = rows_of(holdout, "holdout")
+    flagged = score >= threshold
+    counts = [
+        [int(((label == actual) & (flagged == bool(said))).sum()) for said in (0, 1)]
+        for actual in (0, 1)
+    ]
+    return ((counts[0][0], counts[0][1]), (counts[1][0], counts[1][1]))
+
+
+def roc_points(holdout: Any, max_points: int = 200) -> tuple[tuple[float, float, float], ...]:
+    """Return at most `max_points` ROC points (false-positive rate, recall, threshold).
+
+    The first point flags nothing; its threshold lies above every score.
+    """
+    cuts, right, wrong = _cumulated(holdout)
+    rates = np.column_stack([wrong / wrong[-1], right / right[-1], cuts])
+    start = np.array([[0.0, 0.0, np.nextafter(cuts[0], np.inf)]])
+    points = np.vstack([start, rates])
+    return tuple(
+        (float(fpr), float(recall), float(cut)) for fpr, recall, cut in _thinned(points, max_points)
+    )
+
+
+def precision_recall_points(
+    scored: Any, *, max_points: int = 400, prevalence: float | None = None
+) -> tuple[tuple[float, float, float], ...]:
+    """Return at most `max_points` points (recall, precision, threshold), high threshold first."""
+    cuts, right, wrong = _cumulated(scored)
+    sample = float(right[-1] / (right[-1] + wrong[-1]))
+    points = np.column_stack([right / right[-1], right / (right + wrong), cuts])
+    return tuple(
+        (float(recall), precision_in_production(float(precision), sample, prevalence), float(cut))
+        for recall, precision, cut in _thinned(points, max_points)
+    )
+
+
+def _cumulated(scored: Any) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return distinct scores, high first, with the weight flagged rightly and wrongly at each."""
+    score, label, weight = rows_of(scored, "scored table")
+    used = weight > 0
+    score, label, weight = score[used], label[used], weight[used]
+    order = np.argsort(-score, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
+    right = np.cumsum((weight * label)[order])[last]
+    return score[order][last], right, np.cumsum((weight * (1 - label))[order])[last]
+
+
+def _thinned(points: npt.NDArray[np.float64], max_points: int) -> npt.NDArray[np.float64]:
+    if len(points) <= max_points:
+        return points
+    kept: npt.NDArray[np.int64] = np.linspace(0, len(points) - 1, max_points).round().astype(int)
+    return np.take(points, kept, axis=0)
