@@ -7,9 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tidegate.config import MonitorConfig
-from tidegate.monitoring.check import compare_window
-from tidegate.store import write_table
+from tidegate.config import FeatureConfig, MonitorConfig
+from tidegate.features.featurizer import Featurizer
+from tidegate.models.bundle import drift_reference, write_bundle
+from tidegate.models.catalogue import algorithm
+from tidegate.monitoring.check import check_drift, compare_window
+from tidegate.records import Column, DriftReport
+from tidegate.store import read_record, write_table
 
 PYTHON = Path(__file__).resolve().parents[2] / ".venv-monitor" / "bin" / "python"
 
@@ -51,17 +55,55 @@ def check(tmp_path, window):
     )
 
 
-def test_a_window_like_the_reference_has_not_drifted(tmp_path):
-    report = check(tmp_path, components(300, seed=1))
+WORDS = ["lunch", "noon", "code", "tea", "prize", "free", "win", "cash"]
+
+
+def posts(rows, seed):
+    """Synthetic posts and labels."""
+    generator = np.random.default_rng(seed)
+    texts = [" ".join(generator.choice(WORDS, size=5)) for _ in range(rows)]
+    frame = pd.DataFrame({"text": texts, "age": generator.exponential(30, size=rows)})
+    return frame, np.array(["win" in text for text in texts], dtype=np.int8)
+
+
+def test_rows_like_those_of_training_have_not_drifted_from_their_bundle(tmp_path):
+    columns = (Column(name="text", kind="text"), Column(name="age", kind="numeric"))
+    frame, labels = posts(150, seed=0)
+    featurizer = Featurizer.fit(frame, columns, labels, FeatureConfig(projection_components=4))
+    (tmp_path / "featurizer").mkdir()
+    featurizer.save(tmp_path / "featurizer")
+    logistic = algorithm("logistic")
+    model = logistic.build(logistic.defaults, 0, 1)
+    model.fit(featurizer.transform(frame), labels, np.ones(len(labels)))
+    manifest = write_bundle(
+        tmp_path / "bundle",
+        name="toy",
+        algorithm="logistic",
+        params=logistic.defaults,
+        model=model,
+        featurizer_folder=tmp_path / "featurizer",
+        columns=columns,
+        snapshot_digest="d",
+        drift_reference=drift_reference(featurizer, posts(400, seed=1)[0], max_rows=300, seed=0),
+    )
+
+    report = check_drift(
+        tmp_path / "bundle",
+        posts(200, seed=2)[0],
+        config=CONFIG,
+        out=tmp_path / "drift.json",
+        python=PYTHON,
+    )
+
     assert not report.drifted
-    assert (report.bundle_version, report.reference_rows, report.window_rows) == ("v7", 400, 300)
+    assert report.bundle_version == manifest.version
+    assert (report.reference_rows, report.window_rows) == (300, 200)
     features, kernel = report.tests
-    assert not features.drifted
-    assert not kernel.drifted
-    assert features.threshold == pytest.approx(0.005 / 6), "half the level, over six features"
+    assert features.threshold == pytest.approx(0.005 / 4), "half the level, over four features"
     assert kernel.threshold == pytest.approx(0.005)
     assert features.moved_features == ()
     assert kernel.p_value >= 1 / 200
+    assert read_record(tmp_path / "drift.json", DriftReport) == report
 
 
 def test_a_window_that_moved_has_drifted_and_names_what_moved_most(tmp_path):

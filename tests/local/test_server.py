@@ -217,6 +217,14 @@ def test_metrics_tell_what_this_version_did(server, expected):
         assert re.search(rf"^{re.escape(sample)} [1-9]", text, re.MULTILINE), sample
 
 
+def test_v2_gives_the_outputs_that_are_asked_for(server):
+    asked = [{"name": "flagged"}]
+    assert [o["name"] for o in server.v2(tensors([ROW]), outputs=asked).json()["outputs"]] == [
+        "flagged"
+    ]
+    assert server.v2(tensors([ROW]), outputs=[{"name": "colour"}]).status_code == 400
+
+
 # --- refusals ----------------------------------------------------------------------------------
 
 
@@ -345,6 +353,28 @@ def test_grpc_answers_with_the_same_score(server, expected):
     assert list(outputs["flagged"].bool_contents) == [True]
     assert list(outputs["threshold"].fp64_contents) == [0.5]
     assert answer.model_version == manifest.version
+
+
+def test_grpc_answers_raw_tensors_with_raw_tensors(server, expected):
+    text = ROW["text"].encode()
+    raw = [len(text).to_bytes(4, "little") + text, np.float64(3).tobytes(), b"\2\0\0\0en"]
+    inputs = [
+        pb.ModelInferRequest.InferInputTensor(name=name, datatype=datatype, shape=[1])
+        for name, datatype in (("text", "BYTES"), ("age", "FP64"), ("lang", "BYTES"))
+    ]
+    request = pb.ModelInferRequest(model_name="toy", inputs=inputs, raw_input_contents=raw)
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        answer = GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=10)
+    assert np.frombuffer(answer.raw_output_contents[0])[0] == pytest.approx(expected[0][0])
+
+
+def test_grpc_does_not_know_another_model(server):
+    with grpc.insecure_channel(f"127.0.0.1:{server.grpc_port}") as channel:
+        stub = GRPCInferenceServiceStub(channel)
+        assert stub.ModelReady(pb.ModelReadyRequest(name="toy"), timeout=10).ready
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ModelInfer(pb.ModelInferRequest(model_name="nobody"), timeout=10)
+    assert refused.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 @pytest.mark.parametrize(

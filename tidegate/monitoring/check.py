@@ -9,7 +9,7 @@ from typing import Any
 import tidegate
 from tidegate.config import MonitorConfig
 from tidegate.errors import BadInput
-from tidegate.monitoring.window import Projected, read_comparable, write_window
+from tidegate.monitoring.window import Projected, read_comparable, require_rows, write_window
 from tidegate.records import DriftReport
 from tidegate.store import read_record, write_record
 
@@ -75,6 +75,7 @@ def compare_window(
 ) -> DriftReport:
     """Project rows and test them in the drift environment; see `check_drift`."""
     _require_environment(python)
+    require_rows(len(frame), "window", config.min_rows, "take a longer window")
     with tempfile.TemporaryDirectory(prefix="tidegate-drift-") as scratch:
         folder = Path(scratch)
         write_window(bundle, frame, folder / "window.parquet")

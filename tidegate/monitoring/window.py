@@ -48,35 +48,48 @@ def read_comparable(reference: Path, window: Path, *, min_rows: int) -> tuple[An
         If a table is missing or short, the columns differ, or a value is not a finite number.
         Such rows are not dropped: a test on the rest could call a broken window unmoved.
     """
-    tables = [_read(path, min_rows) for path in (reference, window)]
+    tables = [
+        _read(reference, str(reference), min_rows, "build the bundle again"),
+        _read(window, "window", min_rows, "take a longer or another window"),
+    ]
     first, second = (list(table.columns) for table in tables)
     if first != second:
         odd = sorted(set(first).symmetric_difference(second)) or ["their order"]
         raise BadInput(
-            str(window),
+            "window",
             f"has not the columns of the reference ({', '.join(odd[:5])})",
             "project both with the same bundle",
         )
     return tables[0], tables[1]
 
 
-def _read(path: Path, min_rows: int) -> Any:
+def _read(path: Path, where: str, min_rows: int, mend: str) -> Any:
     try:
         table = read_table(path)
     except FileNotFoundError:
-        raise BadInput(str(path), "no such table", "build the bundle again") from None
+        raise BadInput(where, "no such table", mend) from None
     except (OSError, ValueError) as error:
-        raise BadInput(str(path), f"not a readable table: {error}", "build it again") from None
-    if len(table) < min_rows:
-        problem = f"has {len(table)} rows, a drift check needs {min_rows}"
-        raise BadInput(str(path), problem, "take a longer window")
+        raise BadInput(where, f"not a readable table: {error}", mend) from None
+    require_rows(len(table), where, min_rows, mend)
     for name in table.columns:
         try:
             values = table[name].to_numpy(dtype=np.float64)
         except (TypeError, ValueError):
-            raise BadInput(str(path), f"{name} is not numeric", "project the rows first") from None
+            raise BadInput(where, f"{name} is not numeric", mend) from None
         broken = int((~np.isfinite(values)).sum())
         if broken:
             problem = f"{name} has {broken} values that are not finite, in {len(table)} rows"
-            raise BadInput(str(path), problem, "mend the rows that were projected")
+            raise BadInput(where, problem, mend)
     return table.astype(np.float64)
+
+
+def require_rows(rows: int, where: str, min_rows: int, mend: str) -> None:
+    """Refuse a table that is too short to say anything.
+
+    Raises
+    ------
+    BadInput
+        If it has fewer than `min_rows` rows.
+    """
+    if rows < min_rows:
+        raise BadInput(where, f"has {rows} rows, a drift check needs {min_rows}", mend)

@@ -17,7 +17,11 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from grpc import ServicerContext, StatusCode, aio  # type: ignore[import-untyped]
 from kserve import ModelServer
-from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER, PredictorProtocol
+from kserve.constants.constants import (
+    INFERENCE_CONTENT_LENGTH_HEADER,
+    MAX_GRPC_MESSAGE_LENGTH,
+    PredictorProtocol,
+)
 from kserve.errors import InferenceError, InvalidInput, ModelNotFound, ModelNotReady
 from kserve.model_server import app
 from kserve.protocol.dataplane import DataPlane
@@ -125,7 +129,11 @@ class _BoundGRPCServer(GRPCServer):  # type: ignore[misc]
         self._server = aio.server(
             futures.ThreadPoolExecutor(max_workers=max_workers),
             interceptors=(_StatusInterceptor(),),
-            options=[("grpc.so_reuseport", 0)],
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_LENGTH),
+                ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_LENGTH),
+            ],
         )
         servicer = InferenceServicer(self._data_plane, self._model_repository_extension)
         grpc_service.add_GRPCInferenceServiceServicer_to_server(servicer, self._server)

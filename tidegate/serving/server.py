@@ -104,11 +104,12 @@ def serve_scorer(
 
     def announce() -> None:
         grpc = "" if grpc_port is None else f" (gRPC on {address}:{grpc_port})"
+        flags = "" if scorer.manifest.threshold is not None else ", flags nothing (no threshold)"
         row = {c.name: 0 if c.kind == "numeric" else "..." for c in predictor.inputs}
         body = json.dumps({"instances": [row]}, ensure_ascii=False).replace("'", "'\\''")
         url = f"http://{address}:{port}"
         print(
-            f"{predictor.name} {predictor.version} serves at {url}{grpc}; try: "
+            f"{predictor.name} {predictor.version} serves at {url}{grpc}{flags}; try: "
             f"curl -s {url}/v1/models/{predictor.name}:predict -d '{body}'",
             flush=True,
         )
