@@ -1,5 +1,6 @@
 import dataclasses
 import re
+import warnings
 from datetime import UTC, datetime
 
 import numpy as np
@@ -14,10 +15,16 @@ from tidegate.data.validation import validate
 from tidegate.errors import BadInput
 from tidegate.records import Expectation, ValidationReport
 
-# Great Expectations imports optional Google libraries, which warn of one that is not there.
-pytestmark = pytest.mark.filterwarnings("ignore:Please install grpcio-status:ImportWarning")
-
 NOW = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """Import the library once where the warnings of its own dependencies do no harm."""
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        patch.setenv("GX_ANALYTICS_ENABLED", "false")
+        warnings.simplefilter("ignore")
+        import great_expectations  # noqa: F401
 
 
 def posts(rows=300, start="2024-01-01"):
@@ -25,7 +32,7 @@ def posts(rows=300, start="2024-01-01"):
     return pd.DataFrame(
         {
             "text": [f"privatecell {row} {rng.integers(10**9)}" for row in range(rows)],
-            "y": rng.permutation(np.arange(rows) % 4 == 0).astype(int),
+            "y": (np.arange(rows) % 4 == 0).astype(int),
             "created": pd.date_range(start, periods=rows, freq="h"),
             "likes": rng.normal(size=rows),
             "country": rng.choice(["de", "fr"], rows),
@@ -108,7 +115,7 @@ def test_a_shut_gate_names_expectation_column_and_count(tmp_path):
 
 
 def test_rows_from_the_future_shut_the_gate(tmp_path):
-    report = _check(posts(start="2999-01-01"), tmp_path / "a")
+    report = _check(posts(start="2200-01-01"), tmp_path / "a")
     assert ("holdout", "expect_column_values_to_be_between", "created") in _failed(
         report, "critical"
     )
@@ -116,8 +123,8 @@ def test_rows_from_the_future_shut_the_gate(tmp_path):
 
 def test_a_prior_shift_warns_and_an_explicit_range_refuses(tmp_path):
     table = posts()
-    table.loc[255:, "y"] = np.arange(45) % 15 == 0
-    table.loc[:100, "y"] = np.arange(101) % 3 > 0
+    table.loc[255:, "y"] = (np.arange(45) % 15 == 0).astype(int)
+    table.loc[:100, "y"] = (np.arange(101) % 3 > 0).astype(int)
     warned = _check(table, tmp_path / "a")
     assert warned.passed
     assert ("holdout", "expect_column_mean_to_be_between", "y") in _failed(warned, "warning")
