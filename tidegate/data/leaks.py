@@ -14,8 +14,9 @@ from tidegate.records import Column
 SUSPECT_ROC_AUC = 0.99
 # Smaller categories are pooled: a category of one row separates itself.
 _MIN_CATEGORY_ROWS = 5
-# So many rows of one value do not all violate by chance.
+# So many rows of one value, all violating, are suspect where chance would hardly make them so.
 _MIN_PURE_ROWS = 50
+_MAX_PURE_CHANCE = 1e-6
 # A number with more values than this is a measurement, not a code.
 _MAX_PURE_VALUES = 50
 
@@ -46,7 +47,8 @@ def leak_reason(values: "pd.Series[Any]", kind: str, labels: npt.NDArray[np.int8
         return None
     by_value = pd.Series(labels, index=values.index).groupby(values)
     shares, sizes = by_value.mean(), by_value.size()
-    always = int(sizes[(shares == 1) & (sizes >= _MIN_PURE_ROWS)].sum())
+    suspect = (sizes >= _MIN_PURE_ROWS) & (float(labels.mean()) ** sizes < _MAX_PURE_CHANCE)
+    always = int(sizes[(shares == 1) & suspect].sum())
     if always:
         return f"has values whose {always} training rows are all violating"
     return None
