@@ -24,3 +24,24 @@ def plugin(tmp_path, monkeypatch):
         monkeypatch.delitem(sys.modules, f"{name}_plugin", raising=False)
 
     return install
+
+
+@pytest.fixture
+def features(tmp_path):
+    """A feature set with a train and a validation split, and no holdout to be read."""
+    import numpy as np
+    import pandas as pd
+    import scipy.sparse as sp
+
+    random = np.random.default_rng(0)
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for split, rows in (("train", 300), ("validation", 150)):
+        y = (random.random(rows) < 0.3).astype(np.int8)
+        probability = np.full((rows, 30), 0.1)
+        probability[:, :4] = np.where(y[:, None] == 1, 0.3, 0.05)
+        words = (random.random((rows, 30)) < probability).astype(np.float32)
+        sp.save_npz(folder / f"{split}.npz", sp.csr_matrix(words))
+        roles = pd.DataFrame({"_id": range(rows), "_label": y, "_weight": np.ones(rows)})
+        roles.to_parquet(folder / f"{split}.parquet")
+    return folder

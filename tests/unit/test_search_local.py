@@ -1,0 +1,234 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tidegate import store
+from tidegate.config import SearchConfig
+from tidegate.errors import BadInput
+from tidegate.models.catalogue import algorithm
+from tidegate.records import SearchResult
+from tidegate.search.local import SearchFailed, run_search
+from tidegate.search.progress import SearchProgress
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+SLOW = """
+    import os, time
+    from pathlib import Path
+
+    def slow(params, seed, threads):
+        (Path({pids!r}) / str(os.getpid())).touch()
+        time.sleep(60)
+
+    SLOW = replace(LOGISTIC, name="slow", build=slow)
+"""
+CRASHING = """
+    import os
+
+    def crash(params, seed, threads):
+        if params["C"] == 1.0:
+            raise ValueError("first line\\nthe matrix is upside down")
+        os._exit(7)
+
+    CRASHING = replace(LOGISTIC, name="crashing", build=crash)
+"""
+
+CONTRARY = """
+    from tidegate.models.linear import LogisticModel
+
+    class Contrary(LogisticModel):
+        def fit(self, X, y, sample_weight, evaluation=None):
+            return super().fit(X, 1 - y, sample_weight, evaluation)
+
+    CONTRARY = replace(
+        LOGISTIC, name="contrary", build=lambda params, seed, threads: Contrary(1.0, False)
+    )
+"""
+
+
+def config(**changes):
+    return SearchConfig.model_validate(
+        {"algorithms": ["logistic"], "minutes": 5, "trials": 4, "parallel": 1, **changes}
+    )
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def pids_in(folder):
+    return [int(path.name) for path in folder.iterdir()]
+
+
+def until(condition, seconds):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def outcomes(result):
+    return [(t.algorithm, t.params, t.status, t.average_precision) for t in result.trials]
+
+
+def test_the_budget_of_trials_is_kept_and_everything_is_written(features, tmp_path, capsys):
+    seen = []
+    out = tmp_path / "out"
+    result = run_search(features, config(parallel=2, trials=5), out, progress=seen.append)
+    assert [trial.number for trial in result.trials] == [0, 1, 2, 3, 4]
+    assert result.stopped_by == "trials"
+    assert store.read_record(out / "search.json", SearchResult) == result
+    assert result.trials[result.best].average_precision == max(
+        trial.average_precision for trial in result.trials
+    )
+    assert all((out / "trials" / f"{n:03d}" / "model").is_dir() for n in range(5))
+    assert [told.finished for told in seen] == [1, 2, 3, 4, 5]
+    lines = capsys.readouterr().out.splitlines()
+    assert [SearchProgress.parse(line).line() for line in lines] == [told.line() for told in seen]
+
+
+def test_the_benchmark_comes_first_and_algorithms_take_turns_from_their_defaults(
+    features, tmp_path
+):
+    result = run_search(
+        features, config(algorithms=["xgboost", "logistic"], trials=4), tmp_path / "out"
+    )
+    assert [t.algorithm for t in result.trials] == ["logistic", "xgboost", "logistic", "xgboost"]
+    for trial in result.trials[:2]:
+        assert trial.params == algorithm(trial.algorithm).defaults
+    assert result.trials[2].params != result.trials[0].params
+    assert result.benchmark == 0
+
+
+def test_a_benchmark_that_is_not_listed_runs_beside_the_budget_and_cannot_win(
+    features, tmp_path, plugin
+):
+    plugin("contrary", CONTRARY)
+    result = run_search(features, config(algorithms=["contrary"], trials=1), tmp_path / "out")
+    assert [trial.algorithm for trial in result.trials] == ["logistic", "contrary"]
+    assert (result.benchmark, result.best) == (0, 1)
+    assert result.trials[0].average_precision > result.trials[1].average_precision
+    assert (tmp_path / "out" / "trials" / "000" / "model").is_dir()
+
+
+def test_the_same_seed_repeats_the_search(features, tmp_path):
+    first, second = (run_search(features, config(), tmp_path / name) for name in "ab")
+    other = run_search(features, config(seed=1), tmp_path / "c")
+    assert outcomes(first) == outcomes(second)
+    assert first.best == second.best
+    assert outcomes(first) != outcomes(other)
+
+
+def test_the_minutes_are_kept_and_unfinished_trials_leave_no_model(features, tmp_path, plugin):
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    plugin("slow", SLOW.format(pids=str(pids)))
+    started = time.monotonic()
+    result = run_search(
+        features,
+        config(algorithms=["logistic", "slow"], minutes=0.1, trials=9, parallel=2),
+        tmp_path / "out",
+    )
+    assert time.monotonic() - started < 6 + 5
+    assert result.stopped_by == "minutes"
+    assert result.trials[0].status == "succeeded"
+    late = [trial for trial in result.trials if trial.status == "out_of_time"]
+    assert [trial.algorithm for trial in late] == ["slow"] * len(late)
+    assert late
+    for trial in late:
+        folder = tmp_path / "out" / "trials" / f"{trial.number:03d}"
+        assert [path.name for path in folder.iterdir()] == ["result.json"]
+    assert not any(alive(pid) for pid in pids_in(pids))
+
+
+def test_minutes_too_few_for_the_listed_algorithms_are_refused(features, tmp_path, plugin):
+    plugin("slow", SLOW.format(pids=str(tmp_path)))
+    with pytest.raises(BadInput, match=r"search\.minutes: no trial of slow finished in 0\.04"):
+        run_search(features, config(algorithms=["slow"], minutes=0.04), tmp_path / "out")
+    assert not (tmp_path / "out" / "search.json").exists()
+    # The benchmark was allowed to finish.
+    assert (tmp_path / "out" / "trials" / "000" / "model").is_dir()
+
+
+def test_a_crashed_trial_is_recorded_and_the_search_goes_on(features, tmp_path, plugin, capsys):
+    plugin("crashing", CRASHING)
+    result = run_search(
+        features, config(algorithms=["crashing", "logistic"], trials=5), tmp_path / "out"
+    )
+    crashed = [trial for trial in result.trials if trial.algorithm == "crashing"]
+    assert [trial.status for trial in crashed] == ["failed", "failed"]
+    assert crashed[0].error == "the matrix is upside down"
+    assert crashed[1].error == "the trial's process ended with exit code 7"
+    assert result.trials[result.best].algorithm == "logistic"
+    assert "  the matrix is upside down" in capsys.readouterr().out
+
+
+def test_when_every_listed_trial_crashed_the_last_error_is_told(features, tmp_path, plugin):
+    plugin("crashing", CRASHING)
+    with pytest.raises(SearchFailed, match="no trial of crashing succeeded; trial 1 ended with"):
+        run_search(features, config(algorithms=["crashing"], trials=1), tmp_path / "out")
+    assert not (tmp_path / "out" / "search.json").exists()
+
+
+def test_without_features_the_benchmark_says_what_is_missing(tmp_path):
+    with pytest.raises(SearchFailed, match=r"benchmark model failed: FileNotFoundError: .*train"):
+        run_search(tmp_path / "nowhere", config(), tmp_path / "out")
+
+
+def test_a_trial_worse_than_those_before_it_is_stopped_early(features, tmp_path):
+    # With one report a trial and a start step of one, the floor is the mean of all before.
+    changes = {"trials": 8, "median_stop_min_trials": 1, "median_stop_start_step": 1}
+    result = run_search(features, config(**changes), tmp_path / "out")
+    finished = [result.trials[0]]
+    for trial in result.trials[1:]:
+        floor = sum(t.curve[0].validation_average_precision for t in finished) / len(finished)
+        stopped = trial.curve[0].validation_average_precision < floor
+        assert trial.status == ("early_stopped" if stopped else "succeeded")
+        if not stopped:
+            finished.append(trial)
+    assert 1 < len(finished) < 8
+
+
+def test_an_unknown_algorithm_is_refused_before_anything_is_written(features, tmp_path):
+    with pytest.raises(BadInput, match="did you mean 'logistic'"):
+        run_search(features, config(algorithms=["logistics"]), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_trial_outlives_the_search(features, tmp_path, plugin, sent):
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    plugin("slow", SLOW.format(pids=str(pids)))
+    script = (
+        "from pathlib import Path; from tidegate.config import SearchConfig; "
+        "from tidegate.search.local import run_search; "
+        f"run_search(Path({str(features)!r}), "
+        "SearchConfig(algorithms=('slow',), minutes=5, parallel=2), "
+        f"Path({str(tmp_path / 'out')!r}))"
+    )
+    search = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{tmp_path / 'site'}"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert until(lambda: pids_in(pids), 60)
+        search.send_signal(sent)
+        assert search.wait(10) != 0
+    finally:
+        search.kill()
+        search.wait()
+    assert until(lambda: not any(alive(pid) for pid in pids_in(pids)), 10)
+    assert not (tmp_path / "out" / "search.json").exists()

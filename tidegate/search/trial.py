@@ -1,0 +1,175 @@
+"""One trial: learn on train, measure on validation, keep the model. The holdout is never read.
+
+``python -m tidegate.search.trial`` is the same trial as a Katib job: its hyperparameters are words
+``name=value``, and every report is a line that Katib's StdOut collector reads.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tidegate import store
+from tidegate.errors import BadInput
+from tidegate.models.catalogue import algorithm as find_algorithm
+from tidegate.models.interface import Algorithm, Evaluation, FeatureMatrix, Labels, Weights
+from tidegate.models.quality import average_precision, log_loss
+from tidegate.records import LABEL, WEIGHT, CurvePoint, Params, SplitName, TrialResult
+from tidegate.search.medianstop import StopRule
+from tidegate.search.space import parse_words
+
+#: Katib's collector must find the trial's process while it lives.
+_SHORTEST_JOB_SECONDS = 2.0
+
+
+class TrialStopped(Exception):
+    """Raised by a report to end a trial that the stop rule gave up."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    X: FeatureMatrix
+    y: Labels
+    weight: Weights
+
+
+def run_trial(
+    features_folder: Path,
+    algorithm: Algorithm,
+    params: Params,
+    *,
+    number: int = 0,
+    seed: int,
+    threads: int,
+    out: Path,
+    report: Callable[[CurvePoint], None],
+    stop_rule: StopRule | None = None,
+) -> TrialResult:
+    """Train one model and leave it in ``out/model``.
+
+    Parameters
+    ----------
+    features_folder : Path
+        What `tidegate.records.FeatureSet` describes; its train and validation files are read.
+    report : callable
+        Gets every point of the learning curve as it comes.
+    stop_rule : StopRule, optional
+        Ends the trial early; it then leaves no model.
+
+    Returns
+    -------
+    TrialResult
+        ``succeeded`` with the validation's average precision and log-loss of the final model, or
+        ``early_stopped`` with the best average precision and the last log-loss reported.
+    """
+    started = time.monotonic()
+    train, validation = (_rows(features_folder, split) for split in ("train", "validation"))
+    curve: list[CurvePoint] = []
+
+    def observe(point: CurvePoint) -> None:
+        _require_finite(point.validation_average_precision, point.validation_log_loss)
+        curve.append(point)
+        report(point)
+        if stop_rule and stop_rule.stops([p.validation_average_precision for p in curve]):
+            raise TrialStopped
+
+    model = algorithm.build(params, seed, threads)
+    evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
+    try:
+        model.fit(train.X, train.y, train.weight, evaluation)
+    except TrialStopped:
+        return TrialResult(
+            number=number,
+            algorithm=algorithm.name,
+            params=params,
+            status="early_stopped",
+            average_precision=max(p.validation_average_precision for p in curve),
+            log_loss=curve[-1].validation_log_loss,
+            curve=tuple(curve),
+            seconds=time.monotonic() - started,
+        )
+    score = model.predict_proba(validation.X)[:, 1]
+    reached = average_precision(validation.y, score, validation.weight)
+    loss = log_loss(validation.y, score, validation.weight)
+    _require_finite(reached, loss)
+    with store.new_directory(out / "model") as folder:
+        model.save(folder)
+    return TrialResult(
+        number=number,
+        algorithm=algorithm.name,
+        params=params,
+        status="succeeded",
+        average_precision=reached,
+        log_loss=loss,
+        curve=tuple(curve),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _require_finite(*figures: float) -> None:
+    if not np.isfinite(figures).all():
+        raise ValueError(f"the model's scores are not finite: measured {figures}")
+
+
+def _rows(features_folder: Path, split: SplitName) -> _Rows:
+    import scipy.sparse
+
+    roles = store.read_table(features_folder / f"{split}.parquet", [LABEL, WEIGHT])
+    return _Rows(
+        X=scipy.sparse.load_npz(features_folder / f"{split}.npz"),
+        y=roles[LABEL].to_numpy(dtype=np.int8),
+        weight=roles[WEIGHT].to_numpy(dtype=np.float64),
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one trial as a process of its own; return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tidegate.search.trial")
+    parser.add_argument("--features", type=Path, required=True, help="folder of the feature set")
+    parser.add_argument("--algorithm", required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True, help="folder for model/ and result.json")
+    parser.add_argument("words", nargs="*", metavar="name=value", help="hyperparameters")
+    chosen = parser.parse_args(arguments)
+    started = time.monotonic()
+    try:
+        algorithm = find_algorithm(chosen.algorithm)
+        words = dict(_split_word(word) for word in chosen.words)
+        params = parse_words(algorithm.search_space, words)
+    except BadInput as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    result = run_trial(
+        chosen.features,
+        algorithm,
+        params,
+        seed=chosen.seed,
+        threads=chosen.threads,
+        out=chosen.out,
+        report=lambda point: _tell(point.validation_average_precision, point.validation_log_loss),
+    )
+    store.write_record(chosen.out / "result.json", result)
+    _tell(result.average_precision, result.log_loss)
+    time.sleep(max(0.0, _SHORTEST_JOB_SECONDS - (time.monotonic() - started)))
+    return 0
+
+
+def _split_word(word: str) -> tuple[str, str]:
+    name, separator, value = word.partition("=")
+    if not separator:
+        raise BadInput(word, "expected name=value", "write for example C=1.0")
+    return name, value
+
+
+def _tell(precision: float | None, loss: float | None) -> None:
+    print(f"average_precision={precision:.6f}", flush=True)
+    print(f"log_loss={loss:.6f}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
