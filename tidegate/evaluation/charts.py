@@ -284,7 +284,11 @@ def search_history(search: SearchResult) -> Spec:
         base.mark_point(filled=True, size=70, opacity=0.9).encode(
             y=alt.Y("average precision:Q", scale=scale),
             color=alt.Color("algorithm:N", title=None, scale=_series_scale(rows, "algorithm")),
-            shape=alt.Shape("algorithm:N", title=None),
+            shape=alt.Shape(
+                "algorithm:N",
+                title=None,
+                scale=alt.Scale(domain=sorted({str(row["algorithm"]) for row in rows})),
+            ),
             tooltip=[
                 _tip("trial", None),
                 _tip("algorithm", None),
@@ -318,7 +322,9 @@ def learning_curve(trial: TrialResult) -> Spec | None:
             x=alt.X("step:Q", title="Step", axis=alt.Axis(tickMinStep=1)),
             y=alt.Y("log-loss:Q", title="Log-loss", scale=alt.Scale(zero=False)),
             color=alt.Color("rows:N", title=None, scale=_series_scale(rows, "rows")),
-            strokeDash=alt.StrokeDash("rows:N", title=None),
+            strokeDash=alt.StrokeDash(
+                "rows:N", title=None, scale=alt.Scale(domain=["training", "validation"])
+            ),
             tooltip=[_tip("rows", None), _tip("step", None), _tip("log-loss", ".4f")],
         )
     )
@@ -358,7 +364,8 @@ def _intervals(
             _tip("high", format_),
         ],
     )
-    axis = alt.X("low:Q", title=title, axis=alt.Axis(format=format_ if format_ != ".1%" else "%"))
+    ticks = "%" if format_ == ".1%" else "+.2f"
+    axis = alt.X("low:Q", title=title, axis=alt.Axis(format=ticks, tickCount=8))
     layers = [
         base.mark_rule(strokeWidth=3, opacity=0.7).encode(x=axis, x2="high:Q"),
         base.mark_point(filled=True, size=90, opacity=1).encode(x=f"{value}:Q"),
@@ -378,7 +385,8 @@ def _share(field: str, title: str, *, domain: list[float] | None = None) -> Any:
 
     scale = alt.Undefined if domain is None else alt.Scale(domain=domain)
     channel = alt.Y if field in {"precision"} or title == "Share of the class" else alt.X
-    return channel(f"{field}:Q", title=title, scale=scale, axis=alt.Axis(format="%"))
+    axis = alt.Axis(format="%", tickCount=6)
+    return channel(f"{field}:Q", title=title, scale=scale, axis=axis)
 
 
 def _tip(field: str, format_: str | None = ".1%", title: str | None = None) -> Any:

@@ -189,8 +189,8 @@ def _gap(gap: FairnessGap) -> str:
     return (
         f"False-positive rates by {gap.column} differ by {points(gap.gap)} between "
         f"{gap.highest} (highest) and {gap.lowest} (lowest); the largest true difference between "
-        f"two groups lies from {points(low)} to {points(high)}, and policy.max_fpr_gap allows "
-        f"{points(gap.limit or 0.0)}"
+        f"two groups lies from {points(low).removesuffix(' points')} to {points(high)}, and "
+        f"policy.max_fpr_gap allows {points(gap.limit or 0.0)}"
     )
 
 
