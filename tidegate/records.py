@@ -175,6 +175,39 @@ class SearchResult(Record):
     stopped_by: Literal["trials", "minutes"]
 
 
+# --- candidate -------------------------------------------------------------------------------
+
+
+class BaselineModel(Record):
+    """The model that a candidate is compared with.
+
+    `bundle` is None for the benchmark model, which every search trains; `threshold` is then
+    chosen on its own validation scores. `note` says why a wanted baseline was not used.
+    """
+
+    kind: Literal["configured", "in_service", "benchmark_model"]
+    name: str
+    version: str | None = None
+    bundle: str | None = None
+    threshold: float | None = None
+    note: str | None = None
+
+
+class Candidate(Record):
+    """The winning trial, ready to be judged.
+
+    The folder holds ``candidate.json`` (this record), ``bundle/``, and the scored tables
+    ``scored/SPLIT.parquet`` and ``baseline/SPLIT.parquet`` of validation and holdout.
+    """
+
+    name: str
+    algorithm: str
+    params: Params
+    groups: tuple[str, ...]
+    prevalence: Mapping[SplitName, float]
+    baseline: BaselineModel
+
+
 # --- evaluation ------------------------------------------------------------------------------
 
 

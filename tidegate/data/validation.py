@@ -10,6 +10,7 @@ from tidegate import store
 from tidegate.config import DataConfig, ValidationConfig
 from tidegate.data.expectations import Planned, gate_message, plan_expectations, prepare_frame
 from tidegate.data.ingest import load_snapshot, read_split
+from tidegate.errors import BadInput
 from tidegate.records import (
     GROUP_PREFIX,
     ID,
@@ -22,7 +23,7 @@ from tidegate.records import (
     ValidationReport,
 )
 
-__all__ = ["gate_message", "validate"]
+__all__ = ["gate_message", "require_passed", "validate"]
 
 _SITE = "tidegate"
 
@@ -189,3 +190,18 @@ def _label_names(snapshot: Snapshot, reference: Snapshot, data: DataConfig) -> E
         observed=f"{len(snapshot.label_values)} different values, {len(unseen)} of them new",
         expected=f"the {len(reference.label_values)} values of the reference",
     )
+
+
+def require_passed(report: ValidationReport) -> None:
+    """End the run when the gate is shut.
+
+    Raises
+    ------
+    BadInput
+        If a critical expectation failed; it names expectation, column and count, never a row.
+    """
+    message = gate_message(report)
+    if message is not None:
+        raise BadInput(
+            "data validation", message, "mend the data or the rule; see validation/docs/index.html"
+        )

@@ -1,0 +1,115 @@
+"""The candidate: a bundle of the winning trial, and what it and the baseline score."""
+
+from pathlib import Path
+
+from tidegate.errors import BadInput
+from tidegate.features.featurizer import Featurizer
+from tidegate.models.bundle import Bundle, drift_reference, load_bundle, write_bundle
+from tidegate.models.catalogue import algorithm
+from tidegate.models.scoring import score_table
+from tidegate.records import BaselineModel, Candidate, SearchResult, Snapshot, TrialResult
+from tidegate.store import new_directory, read_record, read_table, write_record, write_table
+
+_DRIFT_REFERENCE_ROWS = 2000
+_JUDGED_ON = ("validation", "holdout")
+
+
+def assemble_candidate(
+    name: str,
+    *,
+    snapshot: Path,
+    features: Path,
+    search: Path,
+    baseline: BaselineModel,
+    out: Path,
+) -> Candidate:
+    """Bundle the winning trial and score validation and holdout with it and with the baseline.
+
+    Parameters
+    ----------
+    name : str
+        Name of the served model.
+    snapshot, features, search : Path
+        Folders that the earlier stages wrote.
+    baseline : BaselineModel
+        The model to compare with. One that cannot read this snapshot gives way to the benchmark
+        model, and the record says why.
+    out : Path
+        Folder to write, as `records.Candidate` describes.
+    """
+    data = read_record(snapshot / "snapshot.json", Snapshot)
+    result = read_record(search / "search.json", SearchResult)
+    best = result.trials[result.best]
+    with new_directory(out) as folder:
+        bundle = _bundle_trial(folder / "bundle", best, name, data, snapshot, features, search)
+        with_whom, other = _loaded_baseline(baseline, data)
+        if other is None:
+            benchmark = result.trials[result.benchmark]
+            place = folder / "benchmark"
+            other = _bundle_trial(place, benchmark, name, data, snapshot, features, search)
+        for split in _JUDGED_ON:
+            rows = read_table(snapshot / f"{split}.parquet")
+            write_table(folder / "scored" / f"{split}.parquet", score_table(bundle, rows))
+            write_table(folder / "baseline" / f"{split}.parquet", score_table(other, rows))
+        candidate = Candidate(
+            name=name,
+            algorithm=best.algorithm,
+            params=best.params,
+            groups=data.groups,
+            prevalence={split: summary.prevalence for split, summary in data.splits.items()},
+            baseline=with_whom,
+        )
+        write_record(folder / "candidate.json", candidate)
+    return candidate
+
+
+def _bundle_trial(
+    folder: Path,
+    trial: TrialResult,
+    name: str,
+    data: Snapshot,
+    snapshot: Path,
+    features: Path,
+    search: Path,
+) -> Bundle:
+    featurizer_folder = features / "featurizer"
+    # Validation rows: the featurizer was fitted on the training rows and flatters them.
+    unseen = read_table(snapshot / "validation.parquet")
+    featurizer = Featurizer.load(featurizer_folder)
+    write_bundle(
+        folder,
+        name=name,
+        algorithm=trial.algorithm,
+        params=trial.params,
+        model=algorithm(trial.algorithm).load(search / "trials" / f"{trial.number:03d}" / "model"),
+        featurizer_folder=featurizer_folder,
+        columns=data.columns,
+        snapshot_digest=data.digest,
+        drift_reference=drift_reference(featurizer, unseen, max_rows=_DRIFT_REFERENCE_ROWS, seed=0),
+    )
+    return load_bundle(folder)
+
+
+def _loaded_baseline(
+    baseline: BaselineModel, data: Snapshot
+) -> tuple[BaselineModel, Bundle | None]:
+    """Return the baseline that can really score this snapshot, and its bundle if it has one."""
+    if baseline.bundle is None:
+        return baseline, None
+    try:
+        bundle = load_bundle(Path(baseline.bundle))
+    except BadInput as error:
+        return _benchmark_instead(baseline, str(error)), None
+    missing = {c.name for c in bundle.manifest.inputs} - {c.name for c in data.columns}
+    if missing:
+        problem = f"it needs column {min(missing)!r}, which this data lacks"
+        return _benchmark_instead(baseline, problem), None
+    return baseline.model_copy(update={"threshold": bundle.manifest.threshold}), bundle
+
+
+def _benchmark_instead(wanted: BaselineModel, problem: str) -> BaselineModel:
+    return BaselineModel(
+        kind="benchmark_model",
+        name="benchmark model",
+        note=f"{wanted.name} could not be compared: {problem}",
+    )
