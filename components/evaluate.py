@@ -1,0 +1,35 @@
+"""Scored tables to a decision, and the bundle that carries the threshold."""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="tidegate", install_kfp_package=False)
+def evaluate(
+    policy: str,
+    code_digest: str,
+    candidate: dsl.Input[dsl.Model],
+    evaluation: dsl.Output[dsl.Artifact],
+    bundle: dsl.Output[dsl.Model],
+    metrics: dsl.Output[dsl.Metrics],
+    curves: dsl.Output[dsl.ClassificationMetrics],
+) -> str:
+    """Choose the threshold, audit, compare, and return the decision."""
+    from pathlib import Path
+
+    from components.kubeflow_ui import log_curves, log_report
+    from tidegate.config import PolicyConfig
+    from tidegate.evaluation.steps import evaluate_candidate
+    from tidegate.models.bundle import with_threshold
+
+    rules = PolicyConfig.model_validate_json(policy)
+    report = evaluate_candidate(Path(candidate.path), rules, Path(evaluation.path))
+    with_threshold(
+        Path(candidate.path) / "bundle",
+        Path(bundle.path),
+        threshold=report.threshold,
+        min_precision=report.min_precision,
+        confidence=report.confidence,
+    )
+    log_report(metrics, report)
+    log_curves(curves, Path(evaluation.path), report)
+    return report.decision

@@ -1,0 +1,236 @@
+"""The command line; exit codes: 0 done, 1 a defect, 2 bad input, 3 hold with --fail-on-hold."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from tidegate.errors import BadInput
+
+app = typer.Typer(
+    help="Retrain, check and release content-moderation classifiers from one YAML file.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(help="YAML configuration; see `tidegate init`")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", help="override a key: search.minutes=2")
+]
+RunOrBundle = Annotated[Path, typer.Argument(help="a run directory or a bundle")]
+
+
+@app.command()
+def init(
+    data: Annotated[str, typer.Argument(help="Parquet, CSV or JSONL table, path or URI")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="file to write [standard output]")
+    ] = None,
+) -> None:
+    """Look at a table and write a commented configuration."""
+    from tidegate.data.draft import draft_config
+    from tidegate.store import write_text
+
+    text = draft_config(data, folder=None if output is None else output.resolve().parent)
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    if output.exists():
+        raise BadInput("-o", f"{output} exists already", "choose another name or remove it")
+    write_text(output, text)
+    typer.echo(f"wrote {output}; read it, then: tidegate run {output}")
+
+
+@app.command()
+def run(
+    config: ConfigFile,
+    out: Annotated[
+        Path | None, typer.Option(help="run directory [runs/NAME]", show_default=False)
+    ] = None,
+    overrides: Overrides = None,
+    fail_on_hold: Annotated[
+        bool, typer.Option("--fail-on-hold", help="exit 3 unless the decision is promote")
+    ] = False,
+) -> None:
+    """Run the whole retrain pipeline on this machine."""
+    from rich.console import Console
+
+    from pipelines.display import StepTable, print_outcome
+    from pipelines.run import STEPS, execute, plan_run
+    from tidegate.config import load_config
+    from tidegate.records import EvaluationReport
+    from tidegate.store import read_record
+
+    settings = load_config(config, overrides or ())
+    folder = (out or Path("runs") / settings.name).resolve()
+    plan = plan_run(settings, folder)
+    console = Console(highlight=False)
+    with StepTable(STEPS, console).live() as table:
+        try:
+            record = execute(plan, table.see)
+        except KeyboardInterrupt:
+            typer.echo("interrupted; run the same command again to go on from the cache", err=True)
+            raise typer.Exit(130) from None
+        table.finish()
+    print_outcome(
+        console, folder, record, read_record(folder / "evaluation.json", EvaluationReport)
+    )
+    if fail_on_hold and record.decision != "promote":
+        raise typer.Exit(3)
+
+
+@app.command(name="compile")
+def compile_(
+    output: Annotated[Path, typer.Option("-o", "--output", help="file to write")],
+    pipeline: Annotated[str, typer.Option(help="which pipeline: retrain")] = "retrain",
+    image: Annotated[str | None, typer.Option(help="image of every step, pinned by digest")] = None,
+) -> None:
+    """Write a pipeline as KFP IR YAML."""
+    from pipelines.compile import compile_pipeline, lint_pipeline
+    from tidegate.config import ClusterConfig
+    from tidegate.store import write_text
+
+    text = compile_pipeline(pipeline, image or ClusterConfig().image)
+    for finding in lint_pipeline(text):
+        typer.echo(f"warning: {finding}", err=True)
+    write_text(output, text)
+    typer.echo(f"wrote {output}")
+
+
+@app.command()
+def runs(
+    folder: Annotated[Path, typer.Argument(help="folder that holds run directories")] = Path(
+        "runs"
+    ),
+) -> None:
+    """Show runs side by side: data, model, metrics, decision."""
+    from rich.console import Console
+
+    from pipelines.display import runs_table
+    from tidegate.records import RunRecord
+    from tidegate.store import read_record
+
+    if not folder.is_dir():
+        raise BadInput("DIR", f"{folder} is not a folder", "name the folder that holds the runs")
+    found = [
+        (path.parent, read_record(path, RunRecord))
+        for path in sorted({*folder.glob("run.json"), *folder.glob("*/run.json")})
+    ]
+    if not found:
+        raise BadInput("DIR", f"{folder} holds no runs", "run `tidegate run CONFIG` first")
+    Console(highlight=False).print(runs_table(found))
+
+
+@app.command()
+def score(
+    model: RunOrBundle,
+    data: Annotated[str, typer.Argument(help="Parquet, CSV or JSONL table, path or URI")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Parquet file to write")],
+    id_column: Annotated[
+        str | None, typer.Option("--id", help="column that names the rows [id, or row number]")
+    ] = None,
+) -> None:
+    """Score a table: one row in, one score and one verdict out."""
+    from tidegate.data.ingest import read_source
+    from tidegate.models.bundle import load_bundle
+    from tidegate.models.scoring import score_source
+    from tidegate.rollout.baseline import bundle_folder
+    from tidegate.store import write_table
+
+    bundle = load_bundle(bundle_folder(model, where="RUN_OR_BUNDLE"))
+    scored = score_source(bundle, read_source([data]), id_column=id_column)
+    write_table(output, scored)
+    typer.echo(f"wrote {len(scored)} rows to {output}")
+
+
+@app.command()
+def serve(
+    model: RunOrBundle,
+    host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="HTTP port")] = 8080,
+    grpc_port: Annotated[int | None, typer.Option(help="gRPC port [off]")] = None,
+) -> None:
+    """Serve a bundle with the KServe model server on this machine."""
+    from tidegate.rollout.baseline import bundle_folder
+
+    folder = bundle_folder(model, where="RUN_OR_BUNDLE")
+    sys.stdout.flush()
+    # A fresh process: KServe reads sys.argv when it is imported.
+    os.execv(
+        sys.executable,
+        [
+            *(sys.executable, "-m", "tidegate.serving"),
+            *("--bundle", str(folder), "--host", host, "--port", str(port)),
+            *("--grpc-port", "none" if grpc_port is None else str(grpc_port)),
+        ],
+    )
+
+
+@app.command()
+def rollback(config: ConfigFile) -> None:
+    """Return the model store on this machine to the version before."""
+    from tidegate.config import load_config
+    from tidegate.rollout.model_store import ModelStore
+
+    settings = load_config(config)
+    folder = Path(settings.rollout.model_store or Path("runs") / ".tidegate" / "models")
+    release = ModelStore(folder).rollback(settings.name)
+    typer.echo(f"{release.name}: version {release.version} is in service again")
+
+
+@app.command()
+def monitor(
+    config: ConfigFile,
+    window: Annotated[str, typer.Option(help="table of the rows to check, path or URI")],
+    model: Annotated[Path, typer.Option("--model", help="a run directory or a bundle")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="file to write")] = Path(
+        "drift.json"
+    ),
+    python: Annotated[
+        Path | None, typer.Option(help="interpreter of the drift environment [.venv-monitor]")
+    ] = None,
+) -> None:
+    """Check one window of rows for drift from the training reference."""
+    from tidegate.config import load_config
+    from tidegate.data.ingest import read_source
+    from tidegate.monitoring.check import check_drift
+    from tidegate.rollout.baseline import bundle_folder
+
+    settings = load_config(config)
+    report = check_drift(
+        bundle_folder(model, where="--model"),
+        read_source([window]),
+        config=settings.monitor,
+        out=output,
+        python=python or Path(sys.prefix).parent / ".venv-monitor" / "bin" / "python",
+    )
+    for test in report.tests:
+        verdict = "drift" if test.drifted else "no drift"
+        typer.echo(
+            f"{test.name:<6} p={test.p_value:.4f} (alarm below {test.threshold:.4f}) {verdict}"
+        )
+    typer.echo(f"{'drift' if report.drifted else 'no drift'}; wrote {output}")
+
+
+def main() -> None:
+    """Run the command line and turn what went wrong into an exit code."""
+    from pipelines.local import StepFailed
+
+    try:
+        app()
+    except BadInput as error:
+        _end(error, 2)
+    except StepFailed as error:
+        _end(error, 1)
+
+
+def _end(error: Exception, code: int) -> NoReturn:
+    typer.echo(f"error: {error}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

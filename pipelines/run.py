@@ -1,0 +1,311 @@
+"""One retrain on this machine: from a configuration to a run directory."""
+
+import contextlib
+import importlib.metadata
+import json
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pipelines.local import StepEvent, follow, worker_command
+from tidegate.config import RunConfig
+from tidegate.data.sources import digest_sources
+from tidegate.errors import BadInput
+from tidegate.records import EvaluationReport, RunRecord, StepRecord
+from tidegate.rollout.baseline import find_baseline
+from tidegate.store import (
+    code_digest,
+    digest_json,
+    read_json,
+    read_record,
+    write_json,
+    write_record,
+)
+
+#: Steps of the retrain pipeline in order; `pipelines.retrain` is imported by the worker alone.
+STEPS = (
+    "ingest",
+    "validate",
+    "featurize",
+    "search",
+    "assemble",
+    "evaluate",
+    "report",
+    "release",
+)
+
+#: Libraries whose version can change a result; they are part of every cache key.
+_LIBRARIES = (
+    "great-expectations",
+    "kfp",
+    "numpy",
+    "optuna",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "scipy",
+    "xgboost-cpu",
+)
+
+_OUTPUTS = (
+    "evaluation.json",
+    "scored",
+    "bundle",
+    "report.html",
+    "model_card.md",
+    "validation",
+    "search.json",
+    "snapshot.json",
+)
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run will do, decided before anything is written."""
+
+    config: RunConfig
+    out: Path
+    arguments: Mapping[str, str]
+    digests: Mapping[str, str]
+    versions: Mapping[str, str]
+
+    @property
+    def state(self) -> Path:
+        """Folder beside the run for what runs share: step cache, artifacts and released models."""
+        return self.out.parent / ".tidegate"
+
+
+def plan_run(config: RunConfig, out: Path) -> RunPlan:
+    """Digest the data and the code, find the baseline, and write down the pipeline's arguments.
+
+    Raises
+    ------
+    BadInput
+        If the data or the baseline cannot be read.
+    """
+    versions = {name: importlib.metadata.version(name) for name in ("tidegate", *_LIBRARIES)}
+    digests = {
+        "source": digest_sources(config.data.source),
+        "code": digest_json([code_digest(), versions]),
+        "config": digest_json(config.model_dump(mode="json")),
+    }
+    what_counts = config.model_dump(
+        mode="json", exclude={"baseline", "rollout", "monitor", "cluster"}
+    )
+    digests["run"] = digest_json([what_counts, digests["source"], digests["code"]])
+    model_store = Path(config.rollout.model_store or out.parent / ".tidegate" / "models")
+    baseline = find_baseline(config, model_store, run_digest=digests["run"])
+    arguments = {
+        "name": config.name,
+        "config": config.model_dump_json(exclude={"rollout", "monitor", "cluster", "baseline"}),
+        "data": config.data.model_dump_json(),
+        "validation": config.validation.model_dump_json(),
+        "features": config.features.model_dump_json(),
+        "search_settings": config.search.model_dump_json(),
+        "policy": config.policy.model_dump_json(),
+        "baseline": baseline.model_dump_json(),
+        "approval": config.rollout.approval,
+        "model_store": str(model_store),
+        "digests": json.dumps({key: digests[key] for key in ("source", "code", "run")}),
+        "source_digest": digests["source"],
+        "reference_digest": _reference_digest(config),
+        "code_digest": digests["code"],
+        "run_digest": digests["run"],
+    }
+    return RunPlan(config, out, arguments, digests, versions)
+
+
+def _reference_digest(config: RunConfig) -> str:
+    if config.validation.reference is None:
+        return ""
+    path = Path(config.validation.reference) / "snapshot.json"
+    if not path.is_file():
+        raise BadInput(
+            "validation.reference", f"{path} does not exist", "name the directory of a finished run"
+        )
+    return digest_json(read_json(path))
+
+
+def execute(plan: RunPlan, report: Callable[[StepEvent], None]) -> RunRecord:
+    """Run the pipeline by ``kfp.local`` and leave the run directory behind.
+
+    Parameters
+    ----------
+    plan : RunPlan
+        From `plan_run`.
+    report : callable
+        Called with every `StepEvent`, for a live display.
+
+    Returns
+    -------
+    RunRecord
+        As written to ``run.json``.
+
+    Raises
+    ------
+    BadInput
+        If a step refused its input, or the run directory cannot be written.
+    StepFailed
+        If a step broke.
+    KeyboardInterrupt
+        If the run was interrupted; ``run.json`` says so and every child has ended.
+    """
+    clock = _Clock(report)
+    _prepare(plan)
+    # In the system's own place, whose path is short: sockets of the search's processes live here.
+    with tempfile.TemporaryDirectory(prefix="tidegate-") as name:
+        scratch = Path(name)
+        arguments, outputs = scratch / "arguments.json", scratch / "outputs.json"
+        write_json(arguments, plan.arguments)
+        write_record(plan.out / "run.json", clock.record(plan, "running"))
+        command = worker_command(
+            image=plan.config.cluster.image,
+            arguments=arguments,
+            artifacts=plan.state / "artifacts",
+            cache=plan.state / "cache",
+            outputs=outputs,
+        )
+        try:
+            with _terminated_means_interrupted():
+                follow(command, plan.out / "logs", scratch, clock.see)
+                evaluation = _collect(read_json(outputs), plan.out)
+        except KeyboardInterrupt:
+            write_record(plan.out / "run.json", clock.record(plan, "interrupted"))
+            raise
+        except Exception as error:
+            _keep_validation(plan)
+            write_record(plan.out / "run.json", clock.record(plan, "failed", error=str(error)))
+            raise
+    record = clock.record(plan, "done", evaluation)
+    write_record(plan.out / "run.json", record)
+    return record
+
+
+def _prepare(plan: RunPlan) -> None:
+    """Make the folders and take away what an earlier run left, so that nothing looks whole."""
+    try:
+        (plan.out / "logs").mkdir(parents=True, exist_ok=True)
+        plan.state.mkdir(parents=True, exist_ok=True)
+        for name in (*_OUTPUTS, "run.json", "drift.json"):
+            path = plan.out / name
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+        for log in (plan.out / "logs").glob("*.log"):
+            log.unlink()
+    except OSError as error:
+        problem = f"{plan.out} cannot be written: {error.strerror}"
+        raise BadInput("--out", problem, "choose a folder that you can write to") from None
+
+
+def _collect(outputs: Mapping[str, str], out: Path) -> EvaluationReport:
+    """Copy the pipeline's outputs into the run directory, ``evaluation.json`` last."""
+    evaluation = Path(outputs["evaluation"])
+    _copy(evaluation / "scored", out / "scored")
+    _copy(Path(outputs["bundle"]), out / "bundle")
+    _copy(Path(outputs["validation"]), out / "validation")
+    _copy(Path(outputs["trials"]) / "search.json", out / "search.json")
+    _copy(Path(outputs["snapshot"]) / "snapshot.json", out / "snapshot.json")
+    _copy(Path(outputs["page"]), out / "report.html")
+    _copy(Path(outputs["card"]), out / "model_card.md")
+    _copy(evaluation / "evaluation.json", out / "evaluation.json")
+    return read_record(out / "evaluation.json", EvaluationReport)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copyfile(source, target)
+
+
+def _keep_validation(plan: RunPlan) -> None:
+    """Bring the Data Docs of a failed data gate to where the user looks for them."""
+    runs = sorted((plan.state / "artifacts").glob("tidegate-retrain-*"), reverse=True)
+    with contextlib.suppress(OSError):
+        for found in list(runs[0].glob("validate/report"))[:1] if runs else []:
+            shutil.copytree(found, plan.out / "validation", dirs_exist_ok=True)
+
+
+@contextlib.contextmanager
+def _terminated_means_interrupted() -> Iterator[None]:
+    """Let SIGTERM end a run the way Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+class _Clock:
+    """Times the steps and says how the run stands."""
+
+    def __init__(self, report: Callable[[StepEvent], None]) -> None:
+        self._report = report
+        self._began = time.monotonic()
+        self._started_at = datetime.now(UTC)
+        self._steps = {name: StepRecord(name=name, status="waiting") for name in STEPS}
+        self._step_began: dict[str, float] = {}
+
+    def see(self, event: StepEvent) -> None:
+        """Take note of an event and pass it on."""
+        now = time.monotonic()
+        if event.kind == "started":
+            self._step_began[event.step] = now
+            self._steps[event.step] = StepRecord(name=event.step, status="running")
+        elif event.kind != "line":
+            seconds = round(now - self._step_began.get(event.step, now), 3)
+            self._steps[event.step] = StepRecord(
+                name=event.step, status=event.kind, seconds=seconds
+            )
+        self._report(event)
+
+    def record(
+        self,
+        plan: RunPlan,
+        status: str,
+        evaluation: EvaluationReport | None = None,
+        error: str | None = None,
+    ) -> RunRecord:
+        """Return ``run.json`` as it stands now."""
+        over = status != "running"
+        ended = {"done": "skipped", "interrupted": "interrupted"}
+        steps = [
+            step.model_copy(update={"status": ended.get(status, step.status)})
+            if step.status == ("waiting" if status == "done" else "running")
+            else step
+            for step in self._steps.values()
+        ]
+        return RunRecord.model_validate(
+            {
+                "name": plan.config.name,
+                "status": status,
+                "started_at": self._started_at.isoformat(timespec="seconds"),
+                "finished_at": datetime.now(UTC).isoformat(timespec="seconds") if over else None,
+                "seconds": round(time.monotonic() - self._began, 3) if over else None,
+                "run_digest": plan.digests["run"],
+                "config": plan.config.model_dump(mode="json"),
+                "digests": plan.digests,
+                "versions": plan.versions,
+                "steps": [step.model_dump() for step in steps],
+                "decision": evaluation.decision if evaluation else None,
+                "reasons": evaluation.reasons if evaluation else (),
+                "metrics": _metrics(evaluation) if evaluation else {},
+                "error": error,
+            }
+        )
+
+
+def _metrics(evaluation: EvaluationReport) -> dict[str, float | None]:
+    names = ("average_precision", "threshold", "precision", "precision_lower_bound", "recall")
+    return {name: getattr(evaluation, name) for name in names}
