@@ -2,7 +2,7 @@ import time
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.data.duplicates import NEAR_SIMILARITY, find_duplicates, near_matches, normalise_text
@@ -68,6 +68,7 @@ def test_nearly_all_pairs_above_the_similarity_are_found_and_none_below():
     assert not found[~wanted].any()
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=40), max_size=12), st.lists(st.text(max_size=40), max_size=12))
 def test_a_match_always_has_the_true_similarity(queries, known):
     found = near_matches(queries, known)
@@ -77,6 +78,7 @@ def test_a_match_always_has_the_true_similarity(queries, known):
             assert best >= NEAR_SIMILARITY
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_normalising_twice_changes_nothing_for_case_and_space(text):
     once = normalise_text(text)

@@ -77,7 +77,7 @@ def test_the_digest_is_of_the_content_not_of_the_file_or_its_folder(tmp_path):
     assert len(digests) == 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 199), st.sampled_from(["id", "text", "y", "created", "likes", "country"]))
 def test_any_changed_cell_changes_the_digest(row, column):
     table, changed = posts(), posts()
@@ -97,7 +97,7 @@ def test_any_changed_cell_changes_the_digest(row, column):
     assert before.digest == build(table, time="created")[0].digest
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     st.sampled_from(
         [
@@ -194,6 +194,7 @@ def _checked(table, **changes):
         ({"split": "splitt"}, "data.split: the table has no column 'splitt'"),
         ({"columns": ["like"]}, "data.columns: the table has no column 'like'"),
         ({"split": {"by": "group", "group": "threat"}}, "did you mean 'thread'?"),
+        ({"text": ["text", "text"]}, "data.text: column 'text' is named twice"),
         ({"label_source": "zzz"}, "the columns are: id, text, y"),
     ],
 )

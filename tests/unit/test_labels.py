@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.config import DataConfig
@@ -106,6 +106,7 @@ def test_unparseable_times_are_counted_with_their_first_row_and_not_shown():
     assert "private" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.lists(st.datetimes(pd.Timestamp("1995-01-01"), pd.Timestamp("2100-01-01")), min_size=1))
 def test_iso_strings_round_trip_to_the_microsecond(moments):
     parsed = read_times(pd.Series([moment.isoformat() for moment in moments]), "t")

@@ -52,6 +52,12 @@ def test_a_line_separator_inside_a_json_text_does_not_end_the_row(tmp_path):
     assert read_source([str(path)])["text"].tolist() == ["one\u2028two", "b"]
 
 
+def test_half_a_surrogate_pair_becomes_a_replacement_sign(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "\\ud83d broken \\ud83d\\ude00"}\n')
+    assert read_source([str(path)])["text"].tolist() == ["\ufffd broken \U0001f600"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [

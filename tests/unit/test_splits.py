@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.config import SplitRule
@@ -15,6 +15,7 @@ def _rule(by, validation=0.15, holdout=0.15, seed=0):
     return SplitRule(by=by, validation=validation, holdout=holdout, group=group, seed=seed)
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=200), shares, shares)
 def test_time_order_is_kept_and_equal_times_never_straddle(times, validation, holdout):
     times = np.array(times, dtype=np.int64)
@@ -27,6 +28,7 @@ def test_time_order_is_kept_and_equal_times_never_straddle(times, validation, ho
         assert len(set(codes[times == moment])) == 1
 
 
+@settings(deadline=None)
 @given(st.permutations(range(100)), shares, shares)
 def test_distinct_times_give_the_asked_shares(times, validation, holdout):
     codes = splits.split_by_time(np.array(times), _rule("time", validation, holdout))
@@ -34,6 +36,7 @@ def test_distinct_times_give_the_asked_shares(times, validation, holdout):
     assert (codes == splits.VALIDATION).sum() == pytest.approx(100 * validation, abs=1)
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcdefghijklmnop"), min_size=1, max_size=300), st.integers(0, 5))
 def test_a_group_never_straddles_and_shares_are_met_within_one_group(groups, seed):
     rule = _rule("group", seed=seed)
@@ -46,6 +49,7 @@ def test_a_group_never_straddles_and_shares_are_met_within_one_group(groups, see
         assert (codes == code).sum() <= len(groups) * share + largest
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=50), st.randoms())
 def test_the_group_split_does_not_depend_on_the_order_of_rows(groups, random):
     rule = _rule("group")
@@ -56,6 +60,7 @@ def test_the_group_split_does_not_depend_on_the_order_of_rows(groups, random):
     assert before == after
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.text(max_size=8), min_size=1, max_size=60, unique=True),
     st.lists(st.text(max_size=8), max_size=60),

@@ -71,6 +71,8 @@ def check_columns(columns: Sequence[str], config: DataConfig) -> None:
         named += [(column, "data.columns") for column in config.columns]
     for column, key in named:
         require_column(column, columns, key)
+        if named.count((column, key)) > 1:
+            raise BadInput(key, f"column {column!r} is named twice", "take one of them out")
     for column, key in named:
         reserved = {ID, TIME, LABEL, WEIGHT}
         if key in {"data.text", "data.columns"} and (

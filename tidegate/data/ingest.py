@@ -63,7 +63,7 @@ def ingest(config: DataConfig, *, name: str, source_digest: str, out: Path) -> S
     BadInput
         If the table cannot be read or cannot become three parts with both classes in each.
     """
-    text_like = {*config.text, *([config.id] if config.id else [])}
+    text_like = {*config.text, *config.groups, *([config.id] if config.id else [])}
     table = read_source(config.source, as_text=text_like)
     check_columns(list(table.columns), config)
     snapshot, tables = build_snapshot(table, config, name=name, source_digest=source_digest)

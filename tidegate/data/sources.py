@@ -154,7 +154,9 @@ def _read_csv(uri: str, content: bytes, as_text: Collection[str]) -> pd.DataFram
         table = pacsv.read_csv(
             pa.py_buffer(text.encode()),
             # One block, so that a column's type is inferred from all of its values.
-            read_options=pacsv.ReadOptions(block_size=max(len(content) + 1, 1 << 16)),
+            read_options=pacsv.ReadOptions(
+                block_size=min(max(len(content) + 1, 1 << 16), (1 << 31) - 1)
+            ),
             parse_options=pacsv.ParseOptions(newlines_in_values=True),
             convert_options=pacsv.ConvertOptions(
                 column_types={name: pa.string() for name in as_text if name in header}
@@ -201,5 +203,12 @@ def _read_jsonl(uri: str, content: bytes) -> pd.DataFrame:
             ) from None
         if not isinstance(row, dict):
             raise BadInput(uri, f"line {number}: not an object", "write one object a line")
-        rows.append(row)
+        rows.append({name: _whole(value) for name, value in row.items()})
     return pd.DataFrame(rows)
+
+
+def _whole(value: Any) -> Any:
+    """Replace half of a surrogate pair, which JSON can escape and no file can hold."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

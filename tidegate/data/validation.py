@@ -163,8 +163,9 @@ def _observed(answer: Any) -> str | None:
     if "observed_value" in result:
         value = result["observed_value"]
         return f"{value:.4g}" if isinstance(value, float) else str(value)
-    if "unexpected_percent" in result and result["unexpected_percent"] is not None:
-        return f"{result['unexpected_percent']:.3g} % unexpected"
+    if "unexpected_percent" in result:
+        percent = result["unexpected_percent"]
+        return "no values" if percent is None else f"{percent:.3g} % unexpected"
     # Without a result the check itself could not run; its own message may quote values.
     return None if answer.expectation_config.type == "expect_column_to_exist" else "not computable"
 
