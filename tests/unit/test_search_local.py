@@ -38,6 +38,15 @@ CRASHING = """
     CRASHING = replace(LOGISTIC, name="crashing", build=crash)
 """
 
+TELLING = """
+    import os, sys
+
+    def tell(params, seed, threads):
+        main = getattr(sys.modules["__main__"], "__file__", None)
+        raise ValueError(f"{threads} {os.environ['OMP_WAIT_POLICY']} {main}")
+
+    TELLING = replace(LOGISTIC, name="telling", build=tell)
+"""
 CONTRARY = """
     from tidegate.models.linear import LogisticModel
 
@@ -122,8 +131,8 @@ def test_a_benchmark_that_is_not_listed_runs_beside_the_budget_and_cannot_win(
 
 
 def test_the_same_seed_repeats_the_search(features, tmp_path):
-    first, second = (run_search(features, config(), tmp_path / name) for name in "ab")
-    other = run_search(features, config(seed=1), tmp_path / "c")
+    first, second = (run_search(features, config(trials=3), tmp_path / name) for name in "ab")
+    other = run_search(features, config(trials=3, seed=1), tmp_path / "c")
     assert outcomes(first) == outcomes(second)
     assert first.best == second.best
     assert outcomes(first) != outcomes(other)
@@ -136,10 +145,10 @@ def test_the_minutes_are_kept_and_unfinished_trials_leave_no_model(features, tmp
     started = time.monotonic()
     result = run_search(
         features,
-        config(algorithms=["logistic", "slow"], minutes=0.1, trials=9, parallel=2),
+        config(algorithms=["logistic", "slow"], minutes=0.06, trials=9, parallel=2),
         tmp_path / "out",
     )
-    assert time.monotonic() - started < 6 + 5
+    assert time.monotonic() - started < 3.6 + 5
     assert result.stopped_by == "minutes"
     assert result.trials[0].status == "succeeded"
     late = [trial for trial in result.trials if trial.status == "out_of_time"]
@@ -173,6 +182,17 @@ def test_a_crashed_trial_is_recorded_and_the_search_goes_on(features, tmp_path, 
     assert "  the matrix is upside down" in capsys.readouterr().out
 
 
+def test_trials_share_the_cores_wait_passively_and_do_not_import_the_script(
+    features, tmp_path, plugin, monkeypatch
+):
+    monkeypatch.setattr("tidegate.search.local.available_cores", lambda: 7)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    plugin("telling", TELLING)
+    with pytest.raises(SearchFailed, match="3 PASSIVE None"):
+        run_search(features, config(algorithms=["telling"], trials=1, parallel=2), tmp_path / "out")
+    assert "OMP_WAIT_POLICY" not in os.environ
+
+
 def test_when_every_listed_trial_crashed_the_last_error_is_told(features, tmp_path, plugin):
     plugin("crashing", CRASHING)
     with pytest.raises(SearchFailed, match="no trial of crashing succeeded; trial 1 ended with"):
@@ -187,7 +207,7 @@ def test_without_features_the_benchmark_says_what_is_missing(tmp_path):
 
 def test_a_trial_worse_than_those_before_it_is_stopped_early(features, tmp_path):
     # With one report a trial and a start step of one, the floor is the mean of all before.
-    changes = {"trials": 8, "median_stop_min_trials": 1, "median_stop_start_step": 1}
+    changes = {"trials": 6, "median_stop_min_trials": 1, "median_stop_start_step": 1}
     result = run_search(features, config(**changes), tmp_path / "out")
     finished = [result.trials[0]]
     for trial in result.trials[1:]:
@@ -196,7 +216,7 @@ def test_a_trial_worse_than_those_before_it_is_stopped_early(features, tmp_path)
         assert trial.status == ("early_stopped" if stopped else "succeeded")
         if not stopped:
             finished.append(trial)
-    assert 1 < len(finished) < 8
+    assert 1 < len(finished) < 6
 
 
 def test_an_unknown_algorithm_is_refused_before_anything_is_written(features, tmp_path):
@@ -211,6 +231,8 @@ def test_no_trial_outlives_the_search(features, tmp_path, plugin, sent):
     pids.mkdir()
     plugin("slow", SLOW.format(pids=str(pids)))
     script = (
+        # A shell's background job, and what it starts, ignores Ctrl-C.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "from pathlib import Path; from tidegate.config import SearchConfig; "
         "from tidegate.search.local import run_search; "
         f"run_search(Path({str(features)!r}), "

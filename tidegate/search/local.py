@@ -74,9 +74,8 @@ class _Search:
         first = [] if self._benchmark_can_win else [Study(BENCHMARK, config)]
         self._turns = itertools.chain(first, itertools.cycle(self._studies.values()))
         self._total = config.trials + len(first)
-        self._preload = [
-            module for algorithm in (BENCHMARK, *listed) for module in algorithm.preload
-        ]
+        modules = [module for entry in (BENCHMARK, *listed) for module in entry.preload]
+        self._preload = list(dict.fromkeys(modules))
         self._features_folder = features_folder
         self._config = config
         self._out = out

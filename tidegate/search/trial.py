@@ -64,7 +64,7 @@ def run_trial(
     -------
     TrialResult
         ``succeeded`` with the validation's average precision and log-loss of the final model, or
-        ``early_stopped`` with the best average precision and the last log-loss reported.
+        ``early_stopped`` with the figures last reported.
     """
     started = time.monotonic()
     train, validation = (_rows(features_folder, split) for split in ("train", "validation"))
@@ -87,7 +87,7 @@ def run_trial(
             algorithm=algorithm.name,
             params=params,
             status="early_stopped",
-            average_precision=max(p.validation_average_precision for p in curve),
+            average_precision=curve[-1].validation_average_precision,
             log_loss=curve[-1].validation_log_loss,
             curve=tuple(curve),
             seconds=time.monotonic() - started,

@@ -1,0 +1,180 @@
+"""The Experiments built for Katib, beside the documents agreed on.
+
+After a change that is meant, write the documents anew and read their difference:
+``UPDATE_GOLDEN=1 python -m pytest tests/golden``.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from kubeflow_katib_api.models import (
+    IoK8sApiCoreV1PodTemplateSpec,
+    V1beta1Experiment,
+)
+
+from tidegate.config import ClusterConfig, SearchConfig
+from tidegate.models.catalogue import algorithm
+from tidegate.search.katib import ExperimentPlan, build_experiment, to_manifest
+from tidegate.search.space import contains, parse_words
+from tidegate.search.trial import main as trial_main
+
+GOLDEN = Path(__file__).parent
+NAMES = ("logistic", "xgboost")
+
+
+def plan(name, **changes):
+    fields = {
+        "name": "comments",
+        "algorithm": algorithm(name),
+        "search": SearchConfig(trials=41),
+        "cluster": ClusterConfig(),
+        "workspace_claim": "comments-workspace",
+        "features": "runs/one/features",
+        "trials": "runs/one/trials",
+    }
+    return ExperimentPlan(**{**fields, **changes})
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def manifest(name):
+    return to_manifest(build_experiment(plan(name)))
+
+
+def pod_template(manifest):
+    return manifest["spec"]["trialTemplate"]["trialSpec"]["spec"]["template"]
+
+
+def container(manifest):
+    return pod_template(manifest)["spec"]["containers"][0]
+
+
+def leaves(value):
+    if isinstance(value, dict):
+        return [leaf for item in value.values() for leaf in leaves(item)]
+    if isinstance(value, list):
+        return [leaf for item in value for leaf in leaves(item)]
+    return [value]
+
+
+def test_the_experiment_is_the_one_agreed_on(name, manifest):
+    path = GOLDEN / f"katib_experiment_{name}.yaml"
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        path.write_text(yaml.safe_dump(manifest, sort_keys=False))
+    assert manifest == yaml.safe_load(path.read_text())
+
+
+def test_katibs_own_models_take_it_back_unchanged(manifest):
+    assert V1beta1Experiment.from_dict(manifest).to_dict() == manifest
+    template = pod_template(manifest)
+    assert IoK8sApiCoreV1PodTemplateSpec.from_dict(template).to_dict() == template
+
+
+def test_no_number_is_a_float_or_has_an_exponent(manifest):
+    assert not [leaf for leaf in leaves(manifest) if isinstance(leaf, float)]
+    exponents = re.compile(r"[+-]?\d+(\.\d+)?[eE][+-]?\d+")
+    assert not [leaf for leaf in leaves(manifest) if exponents.fullmatch(str(leaf))]
+
+
+def test_no_word_of_the_command_needs_quotes_in_a_shell(manifest):
+    words = [
+        re.sub(r"\$\{trialParameters\.\w+\}", "0.5", word)
+        for word in container(manifest)["command"]
+    ]
+    assert all(re.fullmatch(r"[A-Za-z0-9_@%+=:,./-]+", word) for word in words)
+
+
+def test_a_folder_that_needs_quotes_is_refused():
+    with pytest.raises(ValueError, match="a folder's name must be"):
+        build_experiment(plan("logistic", features="runs/$(date)"))
+
+
+def test_every_parameter_is_substituted_once_and_reaches_the_trial(name, manifest):
+    template = manifest["spec"]["trialTemplate"]
+    known = {parameter["name"] for parameter in template["trialParameters"]}
+    used = re.findall(r"\$\{trialParameters\.(\w+)\}", " ".join(container(manifest)["command"]))
+    assert sorted(used) == sorted(known)
+    space = algorithm(name).search_space
+    assert [parameter["name"] for parameter in manifest["spec"]["parameters"]] == list(space)
+    references = {p["reference"] for p in template["trialParameters"]}
+    assert references == {*space, "${trialSpec.Name}"}
+
+
+def test_the_ends_of_the_feasible_space_are_points_of_the_search_space(name, manifest):
+    space = algorithm(name).search_space
+    for end, pick in (("min", 0), ("max", -1)):
+        words = {
+            parameter["name"]: parameter["feasibleSpace"].get(end)
+            or parameter["feasibleSpace"]["list"][pick]
+            for parameter in manifest["spec"]["parameters"]
+        }
+        assert contains(space, parse_words(space, words))
+
+
+def test_the_trials_command_line_is_one_that_the_trial_understands(manifest, capsys):
+    words = container(manifest)["command"]
+    assert words[:3] == ["python", "-m", "tidegate.search.trial"]
+    # Values that are no numbers: the refusal proves that everything before them was understood.
+    filled = [re.sub(r"\$\{trialParameters\.\w+\}", "x", word) for word in words[3:]]
+    assert trial_main(filled) == 2
+    assert "'x'" in capsys.readouterr().err
+
+
+def test_integers_without_a_logarithm_have_a_step(manifest):
+    for parameter in manifest["spec"]["parameters"]:
+        space = parameter["feasibleSpace"]
+        if parameter["parameterType"] == "int" and space["distribution"] == "uniform":
+            assert space["step"] == "1"
+
+
+def test_the_pod_security_level_restricted_admits_the_trial(manifest):
+    pod = pod_template(manifest)["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] > 0
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container(manifest)["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert all(set(volume) == {"name", "persistentVolumeClaim"} for volume in pod["volumes"])
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & set(pod)
+
+
+def test_the_trials_are_shared_out_between_the_algorithms():
+    counts = [to_manifest(build_experiment(plan(name)))["spec"]["maxTrialCount"] for name in NAMES]
+    assert counts == [21, 20]
+
+
+def test_the_stop_rule_and_the_parallel_trials_are_the_configurations(name):
+    search = SearchConfig(
+        trials=3, parallel=9, seed=5, median_stop_min_trials=2, median_stop_start_step=7
+    )
+    spec = to_manifest(build_experiment(plan(name, search=search)))["spec"]
+    assert spec["parallelTrialCount"] == spec["maxTrialCount"]
+    assert spec["earlyStopping"]["algorithmSettings"] == [
+        {"name": "min_trials_required", "value": "2"},
+        {"name": "start_step", "value": "7"},
+    ]
+    assert spec["algorithm"]["algorithmSettings"] == [{"name": "random_state", "value": "5"}]
+
+
+def test_the_name_follows_the_content(name):
+    def named(**changes):
+        return to_manifest(build_experiment(plan(name, **changes)))["metadata"]["name"]
+
+    assert named() == named()
+    assert named() != named(features="runs/two/features")
+    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", named())
+    assert len(named()) <= 40
+
+
+def test_an_algorithm_that_the_search_does_not_list_is_a_defect():
+    with pytest.raises(ValueError, match=r"logistic is not one of search\.algorithms"):
+        build_experiment(plan("logistic", search=SearchConfig(algorithms=("xgboost",))))
