@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import json
+import os
 import shutil
 import signal
 import tempfile
@@ -86,8 +87,9 @@ def plan_run(config: RunConfig, out: Path) -> RunPlan:
     Raises
     ------
     BadInput
-        If the data or the baseline cannot be read.
+        If the run directory cannot be made, or the data or the baseline cannot be read.
     """
+    _require_writable(out)
     versions = {name: importlib.metadata.version(name) for name in ("tidegate", *_LIBRARIES)}
     digests = {
         "source": digest_sources(config.data.source),
@@ -118,6 +120,15 @@ def plan_run(config: RunConfig, out: Path) -> RunPlan:
         "run_digest": digests["run"],
     }
     return RunPlan(config, out, arguments, digests, versions)
+
+
+def _require_writable(out: Path) -> None:
+    """Refuse a run directory that cannot be made, without making it yet."""
+    nearest = next(path for path in (out, *out.parents) if path.exists())
+    if not nearest.is_dir():
+        raise BadInput("--out", f"{nearest} is not a folder", "choose another folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise BadInput("--out", f"{nearest} cannot be written", "choose another folder")
 
 
 def _reference_digest(config: RunConfig) -> str:

@@ -223,7 +223,9 @@ def test_a_failed_data_gate_names_expectation_column_and_count_and_keeps_the_doc
     out = workshop / "runs" / "gate"
     config = write_config(workshop, validation={"prevalence_range": [0.9, 0.95]})
     said = refused(workshop, ["run", config, "--out", out])
-    assert "prevalence" in said
+    assert "expect_column_mean_to_be_between" in said
+    assert "column 'violating' of train" in said
+    assert "observed 0.28" in said
     assert list((out / "validation").rglob("index.html"))
     assert not (out / "evaluation.json").exists()
 
