@@ -2,9 +2,11 @@
 
 Each round draws a validation sample, chooses a threshold, and looks at the population: does the
 threshold keep the floor there? A refusal breaks no promise and counts as kept; the table tells
-the share among the thresholds found as well. ``python benchmarks/threshold_promise.py`` draws from a built-in
-population whose precision at every threshold is known; ``--scored PATH`` resamples the rows of
-scored tables (``label``, ``score``) and takes all of them as the population.
+the share among the thresholds found as well.
+
+``python benchmarks/threshold_promise.py`` draws from a built-in population whose precision at
+every threshold is known; ``--scored PATH`` resamples the rows of scored tables (``label``,
+``score``) and takes all of them as the population.
 """
 
 import argparse
