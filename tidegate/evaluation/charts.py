@@ -411,5 +411,6 @@ def _spec(chart: Any, description: str, *, height: int) -> Spec:
     spec: dict[str, Any] = chart.properties(
         width="container", height=height, description=description
     ).to_dict()
-    spec.pop("config", None)
+    for key in ("config", "$schema"):  # the page has one configuration, and needs no address
+        spec.pop(key, None)
     return spec
