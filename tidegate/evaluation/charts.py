@@ -6,6 +6,7 @@ Colours are CSS variables of the page, so that one drawing serves light, dark an
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import altair as alt
 import numpy as np
 
 from tidegate.evaluation.measurement import precision_recall_points, rows_of
@@ -23,16 +24,14 @@ def precision_recall(
     evaluation: EvaluationReport, holdout: Any, *, prevalence: float | None = None
 ) -> Spec:
     """Draw holdout precision over recall, the floor, and the chosen point with its bound."""
-    import altair as alt
-
     points = precision_recall_points(holdout, prevalence=prevalence)
     # The first few rows jump between 0 and 1; they say nothing and would fill the picture.
     calm = [p for p in points if p[0] >= 0.01] or list(points)
     curve = alt.Chart(
         _data({"recall": r, "precision": p, "threshold": t} for r, p, t in calm)
     ).encode(
-        x=_share("recall", "Recall", domain=[0, 1]),
-        y=_share("precision", "Precision", domain=[0, 1]),
+        x=_share(alt.X, "recall", "Recall", domain=[0, 1]),
+        y=_share(alt.Y, "precision", "Precision", domain=[0, 1]),
         tooltip=[_tip("recall"), _tip("precision"), _tip("threshold", ".3f")],
     )
     floor = _data([{"floor": evaluation.min_precision, "text": "precision floor"}])
@@ -76,8 +75,6 @@ def precision_recall(
 
 def score_histogram(holdout: Any, threshold: float | None) -> Spec:
     """Draw the share of each class a score bin, with the threshold."""
-    import altair as alt
-
     score, label, _ = rows_of(holdout, "holdout")
     low, high = min(0.0, float(score.min())), max(1.0, float(score.max()))
     edges = np.linspace(low, high, _BINS + 1)
@@ -100,7 +97,7 @@ def score_histogram(holdout: Any, threshold: float | None) -> Spec:
         .encode(
             x=alt.X("from:Q", title="Score", scale=alt.Scale(domain=[low, high], nice=False)),
             x2="to:Q",
-            y=_share("share", "Share of the class"),
+            y=_share(alt.Y, "share", "Share of the class"),
             y2=alt.datum(0),
             color=alt.Color(
                 "label:N",
@@ -159,8 +156,6 @@ def group_rates(groups: Sequence[GroupMetrics], column: str) -> Spec | None:
 
 def gaps(evaluation: EvaluationReport) -> Spec | None:
     """Draw the largest false-positive-rate gap a column beside its limit."""
-    import altair as alt
-
     names = {
         "pass": "within the limit",
         "fail": "beyond the limit",
@@ -201,8 +196,6 @@ def gaps(evaluation: EvaluationReport) -> Spec | None:
 
 def baseline_differences(evaluation: EvaluationReport) -> Spec | None:
     """Draw candidate minus baseline for every figure, with intervals around zero."""
-    import altair as alt
-
     rows = [
         {
             "figure": name.replace("_", " "),
@@ -231,15 +224,13 @@ def baseline_differences(evaluation: EvaluationReport) -> Spec | None:
 
 def prevalence(evaluation: EvaluationReport, stated: float | None) -> Spec:
     """Draw the share of violating rows a split (and the stated one)."""
-    import altair as alt
-
     rows: list[dict[str, object]] = [
         {"split": split, "share": share} for split, share in evaluation.prevalence.items()
     ]
     if stated is not None:
         rows.append({"split": "stated production", "share": stated})
     base = alt.Chart(_data(rows)).encode(
-        x=_share("share", "Share of violating rows"),
+        x=_share(alt.X, "share", "Share of violating rows"),
         y=alt.Y("split:N", title=None, sort=None),
         tooltip=[_tip("split", None), _tip("share", ".2%")],
     )
@@ -255,8 +246,6 @@ def prevalence(evaluation: EvaluationReport, stated: float | None) -> Spec:
 
 def search_history(search: SearchResult) -> Spec:
     """Draw every trial's average precision by algorithm, and the best so far."""
-    import altair as alt
-
     rows: list[dict[str, Any]] = []
     best = 0.0
     for trial in search.trials:
@@ -303,8 +292,6 @@ def search_history(search: SearchResult) -> Spec:
 
 def learning_curve(trial: TrialResult) -> Spec | None:
     """Draw training and validation log-loss a step, where over- and underfitting show."""
-    import altair as alt
-
     if len(trial.curve) < 2:
         return None
     rows = [
@@ -344,8 +331,6 @@ def _intervals(
     format_: str = ".1%",
 ) -> Spec:
     """Draw one point with its interval a row."""
-    import altair as alt
-
     shade = alt.value(_SERIES[0])
     if colour is not None:
         used = [name for name in colours if any(r[colour] == name for r in rows)]
@@ -375,23 +360,16 @@ def _intervals(
 
 
 def _data(rows: Any) -> Any:
-    import altair as alt
-
     return alt.InlineData(values=list(rows))
 
 
-def _share(field: str, title: str, *, domain: list[float] | None = None) -> Any:
-    import altair as alt
-
+def _share(channel: Any, field: str, title: str, *, domain: list[float] | None = None) -> Any:
     scale = alt.Undefined if domain is None else alt.Scale(domain=domain)
-    channel = alt.Y if field in {"precision"} or title == "Share of the class" else alt.X
     axis = alt.Axis(format="%", tickCount=6)
     return channel(f"{field}:Q", title=title, scale=scale, axis=axis)
 
 
 def _tip(field: str, format_: str | None = ".1%", title: str | None = None) -> Any:
-    import altair as alt
-
     kind = "N" if format_ is None else "Q"
     return alt.Tooltip(
         f"{field}:{kind}",
@@ -401,8 +379,6 @@ def _tip(field: str, format_: str | None = ".1%", title: str | None = None) -> A
 
 
 def _series_scale(rows: Sequence[Mapping[str, Any]], field: str) -> Any:
-    import altair as alt
-
     names = sorted({str(row[field]) for row in rows})
     return alt.Scale(domain=names, range=[_SERIES[i % len(_SERIES)] for i in range(len(names))])
 
@@ -411,5 +387,6 @@ def _spec(chart: Any, description: str, *, height: int) -> Spec:
     spec: dict[str, Any] = chart.properties(
         width="container", height=height, description=description
     ).to_dict()
-    spec.pop("config", None)
+    for key in ("config", "$schema"):  # the page has one configuration, and needs no address
+        spec.pop(key, None)
     return spec
