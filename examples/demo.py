@@ -91,7 +91,7 @@ def main() -> None:
 
     port = free_port()
     server = subprocess.Popen(
-        [*TIDEGATE, "serve", str(RUN), "--port", str(port)],
+        [*TIDEGATE, "serve", str(RUN), "--port", str(port), "--grpc-port", "none"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -151,7 +151,9 @@ def serve(
     model: RunOrBundle,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="HTTP port")] = 8080,
-    grpc_port: Annotated[int | None, typer.Option(help="gRPC port [off]")] = None,
+    grpc_port: Annotated[
+        str | None, typer.Option(help="gRPC port, or none [the HTTP port + 1]")
+    ] = None,
 ) -> None:
     """Serve a bundle with the KServe model server on this machine."""
     from tidegate.rollout.baseline import bundle_folder
@@ -164,7 +166,7 @@ def serve(
         [
             *(sys.executable, "-m", "tidegate.serving"),
             *("--bundle", str(folder), "--host", host, "--port", str(port)),
-            *("--grpc-port", "none" if grpc_port is None else str(grpc_port)),
+            *(() if grpc_port is None else ("--grpc-port", grpc_port)),
         ],
     )
 

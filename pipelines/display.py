@@ -115,7 +115,7 @@ def print_outcome(console: Console, out: Path, run: RunRecord, report: Evaluatio
     console.print()
     console.print(Text.assemble("decision  ", (report.decision, style)))
     for reason in report.reasons:
-        console.print(Text(f"  · {reason}"))
+        console.print(Text(f"  · {reason}"), soft_wrap=not console.is_terminal)
     for line in figures(report):
         console.print(Text(line), soft_wrap=True)
     console.print(Text(f"report    {out / 'report.html'}"), soft_wrap=True)
@@ -142,31 +142,22 @@ def figures(report: EvaluationReport) -> list[str]:
 
 
 def runs_table(runs: Sequence[tuple[Path, RunRecord]]) -> Table:
-    """Return finished and unfinished runs side by side, newest first."""
+    """Return runs side by side, newest first; in 80 columns."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "name", "started", "status", "data", "decision"):
-        table.add_column(heading)
-    for heading in ("AP", "threshold", "precision", "≥", "recall", "seconds"):
-        table.add_column(heading, justify="right")
+    table.add_column("run", overflow="ellipsis", no_wrap=True)
+    for heading in ("data", "started", "outcome"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("AP", "cut", "prec", "≥", "rec", "s"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for folder, run in sorted(runs, key=lambda pair: pair[1].started_at, reverse=True):
-        values = [
-            run.metrics.get(key)
-            for key in (
-                "average_precision",
-                "threshold",
-                "precision",
-                "precision_lower_bound",
-                "recall",
-            )
-        ]
+        keys = ("average_precision", "threshold", "precision", "precision_lower_bound", "recall")
+        values = [run.metrics.get(key) for key in keys]
         table.add_row(
             folder.name,
-            run.name,
-            run.started_at.removesuffix("+00:00"),
-            run.status,
-            run.digests.get("source", "")[:8],
-            run.decision or "",
-            *("" if value is None else f"{value:.4f}" for value in values),
-            "" if run.seconds is None else f"{run.seconds:.1f}",
+            run.digests.get("source", "")[:6],
+            run.started_at[5:16].replace("T", " "),
+            run.decision or run.status,
+            *("" if value is None else f"{value:.3f}" for value in values),
+            "" if run.seconds is None else f"{run.seconds:.0f}",
         )
     return table

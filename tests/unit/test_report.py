@@ -188,7 +188,7 @@ class _Page(HTMLParser):
 def test_it_loads_nothing(promoted):
     page = _Page(promoted[1])
     assert set(page.addresses) - {a for a in page.addresses if a.startswith("#")} == {
-        "validation/index.html"
+        "validation/docs/index.html"
     }
     policy = next(a["content"] for tag, a in page.tags if a.get("http-equiv"))
     assert "default-src 'none'" in policy

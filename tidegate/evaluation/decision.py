@@ -200,22 +200,23 @@ def _baseline(evidence: Evidence, policy: PolicyConfig) -> list[tuple[Outcome, s
     if difference is None:
         return []
     low, high = difference.difference_ci
-    kind = {
-        "configured": "the configured baseline",
-        "in_service": "the model in service",
+    whom = {
+        "configured": f"the configured baseline, {other.name}",
+        "in_service": f"the model in service, {other.name}",
         "benchmark_model": "the benchmark model",
     }[other.kind]
+    if low == high == 0:
+        same = f"The candidate ranks the holdout exactly as {whom} does"
+        return [("promote", f"{same}: average precision {difference.candidate:.3f}.")]
     figures = (
         f"{difference.candidate:.3f} against {difference.baseline:.3f}, difference "
         f"{difference.difference:+.3f} ({low:+.3f} to {high:+.3f}, {percent(policy.confidence)} "
         "confidence)"
     )
     if high < 0:
-        return [("hold", f"Average precision is below that of {kind}, {other.name}: {figures}.")]
+        return [("hold", f"Average precision is below that of {whom}: {figures}.")]
     relation = "above" if low > 0 else "not shown to differ from"
-    return [
-        ("promote", f"Average precision is {relation} that of {kind}, {other.name}: {figures}.")
-    ]
+    return [("promote", f"Average precision is {relation} that of {whom}: {figures}.")]
 
 
 def percent(share: float) -> str:

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             max_rows=given.max_rows,
         )
     except BadInput as error:
-        print(error, file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
