@@ -110,7 +110,7 @@ def runs(
     from rich.console import Console
 
     from pipelines.display import runs_table
-    from tidegate.records import RunRecord
+    from pipelines.run_record import RunRecord
     from tidegate.store import read_record
 
     if not folder.is_dir():

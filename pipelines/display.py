@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.local import StepEvent
-from tidegate.records import EvaluationReport, RunRecord
+from pipelines.run_record import RunRecord
+from tidegate.records import EvaluationReport
 from tidegate.search.progress import SearchProgress
 
 _STYLES = {

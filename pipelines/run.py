@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.local import StepEvent, follow, worker_command
+from pipelines.run_record import RunRecord, StepRecord
 from tidegate.config import RunConfig
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
-from tidegate.records import EvaluationReport, RunRecord, StepRecord
+from tidegate.records import EvaluationReport
 from tidegate.rollout.baseline import find_baseline
 from tidegate.store import (
     code_digest,

@@ -137,7 +137,7 @@ class FeatureConfig(Section):
 
     max_word_features: Annotated[int, Field(ge=1)] = 40_000
     max_char_features: Annotated[int, Field(ge=1)] = 60_000
-    min_rows_with_term: Annotated[int, Field(ge=1)] = 2
+    min_rows_with_term: Annotated[int, Field(ge=1)] = 1
     min_category_rows: Annotated[int, Field(ge=1)] = 10
     projection_components: Annotated[int, Field(ge=1)] = Field(
         16, description="dimensions of the fixed projection that the drift check compares"

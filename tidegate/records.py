@@ -335,6 +335,7 @@ class BundleManifest(Record):
     """``bundle.json``: what serves, under which contract, and the digests that prove it.
 
     A bundle that evaluation has not seen yet has no threshold and no promise (None).
+    `probe_scores` are the scores of rows that every bundle makes up for itself.
     """
 
     name: str
@@ -350,6 +351,7 @@ class BundleManifest(Record):
     snapshot_digest: str
     files: Mapping[str, str]
     libraries: Mapping[str, str]
+    probe_scores: tuple[float, ...] = ()
 
 
 class Release(Record):
@@ -360,33 +362,6 @@ class Release(Record):
     run_digest: str
     released_at: str
     previous: str | None
-
-
-class StepRecord(Record):
-    """One step of a run."""
-
-    name: str
-    status: Literal["waiting", "running", "done", "cached", "failed", "skipped", "interrupted"]
-    seconds: float | None = None
-
-
-class RunRecord(Record):
-    """``run.json``: one run from configuration to decision."""
-
-    name: str
-    status: Literal["running", "done", "failed", "interrupted"]
-    started_at: str
-    finished_at: str | None = None
-    seconds: float | None = None
-    run_digest: str
-    config: Mapping[str, object]
-    digests: Mapping[str, str]
-    versions: Mapping[str, str]
-    steps: tuple[StepRecord, ...]
-    decision: Literal["promote", "hold", "insufficient_data"] | None = None
-    reasons: tuple[str, ...] = ()
-    metrics: Mapping[str, float | None] = {}
-    error: str | None = None
 
 
 # --- monitoring ------------------------------------------------------------------------------

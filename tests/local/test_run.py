@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from pipelines.run import STEPS
+from pipelines.run_record import RunRecord
 from tidegate.models.bundle import load_bundle
-from tidegate.records import EvaluationReport, RunRecord
+from tidegate.records import EvaluationReport
 from tidegate.rollout.model_store import ModelStore
 from tidegate.store import read_record
 

@@ -357,3 +357,11 @@ def test_loading_and_scoring_a_row_needs_neither_pandas_nor_scikit_learn(trained
     row = {"body": "free prize", "age": 3, "country": "de"}
     assert float(score) == pytest.approx(load_bundle(tmp_path).score_rows([row])[0], abs=1e-9)
     assert imported == "[]"
+
+
+def test_a_bundle_that_scores_otherwise_under_other_code_is_refused(tmp_path, trained, monkeypatch):
+    write(tmp_path / "bundle", trained)
+    plain = CosineModel.predict_proba
+    monkeypatch.setattr(CosineModel, "predict_proba", lambda self, X: plain(self, X)[:, ::-1])
+    with pytest.raises(BadInput, match="probe rows otherwise"):
+        load_bundle(tmp_path / "bundle")

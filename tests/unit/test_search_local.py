@@ -31,7 +31,7 @@ CRASHING = """
     import os
 
     def crash(params, seed, threads):
-        if params["C"] == 1.0:
+        if params == dict(LOGISTIC.defaults):
             raise ValueError("first line\\nthe matrix is upside down")
         os._exit(7)
 

@@ -1,4 +1,4 @@
-"""Text to TF-IDF features: word 1-2-grams, and character 3-5-grams inside words."""
+"""Text to TF-IDF features: word 1-2-grams and character 3-5-grams."""
 
 import re
 from array import array
@@ -33,19 +33,24 @@ def _words_and_pairs(text: str) -> list[str]:
     return [*words, *(f"{first} {second}" for first, second in pairwise(words))]
 
 
-def _between_blanks(text: str) -> list[str]:
-    return text.lower().split()
+def _words_looking_ahead(text: str) -> list[str]:
+    """Return each word with the blank after it and the four characters that its grams reach."""
+    folded = " ".join(text.lower().split())
+    pieces, start = [], 0
+    while (blank := folded.find(" ", start)) >= 0:
+        pieces.append(folded[start : blank + max(_GRAM_SIZES)])
+        start = blank + 1
+    return [*pieces, folded[start:]]
 
 
-def _grams(word: str) -> list[str]:
-    """Return the 3- to 5-grams of a word with a blank at either end (``char_wb``)."""
-    padded = f" {word} "
-    grams: list[str] = []
-    for size in _GRAM_SIZES:
-        if size >= len(padded):  # a short word counts once, whole
-            return [*grams, padded]
-        grams += [padded[start : start + size] for start in range(len(padded) - size + 1)]
-    return grams
+def _grams(piece: str) -> list[str]:
+    """Return the 3- to 5-grams that begin in the piece's word or in the blank after it."""
+    begin = piece.find(" ") + 1 or len(piece)
+    return [
+        piece[start : start + size]
+        for size in _GRAM_SIZES
+        for start in range(min(begin, len(piece) - size + 1))
+    ]
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class Analyzer:
 
 
 WORD_TERMS = Analyzer(_words_and_pairs)
-CHAR_TERMS = Analyzer(_between_blanks, _grams)
+CHAR_TERMS = Analyzer(_words_looking_ahead, _grams)
 
 
 class TextBlock:

@@ -20,12 +20,15 @@ from tidegate.records import BundleManifest, Column, Params
 
 FORMAT = 1
 DRIFT_REFERENCE = "drift_reference.parquet"
+PROBE_TOLERANCE = 1e-6
 _MANIFEST = "bundle.json"
 _FEATURIZER, _MODEL = "featurizer", "model"
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu")
 # What makes two bundles the same: everything but when, where and under what name they were made.
-_NOT_CONTENT = {"name", "version", "created_at", "libraries"}
+_NOT_CONTENT = {"name", "version", "created_at", "libraries", "probe_scores"}
 _VERSION_DIGITS = 12
+_PROBE_ROWS = 4
+_PROBE_TERMS = 40
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ def write_bundle(
                 snapshot_digest=snapshot_digest,
                 files=_file_digests(scratch),
                 libraries=_library_versions(),
+                probe_scores=_probe_scores(columns, Featurizer.load(featurizer_folder), model),
             ),
         )
 
@@ -186,13 +190,23 @@ def load_bundle(folder: Path) -> Bundle:
     ------
     BadInput
         If a file is missing, was changed or does not belong, if the manifest is of another
-        format, or if the algorithm is not installed.
+        format, if the algorithm is not installed, or if the bundle scores its probe rows
+        otherwise than when it was written.
     """
     from tidegate.models.catalogue import algorithm
 
     manifest = read_manifest(folder)
     model = algorithm(manifest.algorithm).load(folder / _MODEL)
-    return Bundle(manifest, Featurizer.load(folder / _FEATURIZER), model)
+    featurizer = Featurizer.load(folder / _FEATURIZER)
+    now, then = _probe_scores(manifest.inputs, featurizer, model), manifest.probe_scores
+    # Digests prove the files; only scores prove the code that reads them.
+    if len(now) != len(then) or not np.allclose(now, then, rtol=0, atol=PROBE_TOLERANCE):
+        raise BadInput(
+            str(folder),
+            "scores its probe rows otherwise than when it was written",
+            "serve it with the versions that wrote it, or run the pipeline again",
+        )
+    return Bundle(manifest, featurizer, model)
 
 
 def read_manifest(folder: Path) -> BundleManifest:
@@ -251,6 +265,21 @@ def projected_table(featurizer: Featurizer, frame: Any) -> Any:
     return pd.DataFrame(
         projected, columns=[f"component_{number:02d}" for number in range(projected.shape[1])]
     )
+
+
+def _probe_scores(
+    columns: Sequence[Column], featurizer: Featurizer, model: Model
+) -> tuple[float, ...]:
+    """Score a few rows that the bundle makes of its own feature names, and one empty row."""
+    names = featurizer.feature_names()
+    terms = [name.rsplit(":", 1)[-1] for name in names[:: max(1, len(names) // _PROBE_TERMS)]]
+    values: dict[str, list[Any]] = {
+        "text": [*(" ".join(terms[row::_PROBE_ROWS]) for row in range(_PROBE_ROWS)), ""],
+        "numeric": [*map(float, range(_PROBE_ROWS)), None],
+        "categorical": [*terms[:_PROBE_ROWS], *[None] * (_PROBE_ROWS - len(terms)), None],
+    }
+    X = featurizer.transform({column.name: values[column.kind] for column in columns})
+    return tuple(float(score) for score in model.predict_proba(X)[:, 1])
 
 
 def _parsed_manifest(path: Path) -> BundleManifest:

@@ -117,7 +117,7 @@ LOGISTIC = Algorithm(
         "C": FloatRange(0.01, 100.0, log=True),
         "class_weight": Choice(("none", "balanced")),
     },
-    defaults={"C": 1.0, "class_weight": "none"},
+    defaults={"C": 4.0, "class_weight": "none"},
     resources=Resources(cpu=1, memory_gib=2.0),
     preload=("sklearn.linear_model",),
 )
