@@ -1,5 +1,6 @@
 """The command line; exit codes: 0 done, 1 a defect, 2 bad input, 3 hold with --fail-on-hold."""
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -227,6 +228,11 @@ def main() -> None:
         _end(error, 2)
     except StepFailed as error:
         _end(error, 1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        mend = "free space or choose another folder"
+        _end(BadInput(str(error.filename or "disk"), str(error.strerror), mend), 2)
 
 
 def _end(error: Exception, code: int) -> NoReturn:

@@ -187,11 +187,11 @@ def execute(plan: RunPlan, report: Callable[[StepEvent], None]) -> RunRecord:
                 follow(command, plan.out / "logs", scratch, clock.see)
                 evaluation = _collect(read_json(outputs), plan.out)
         except KeyboardInterrupt:
-            write_record(plan.out / "run.json", clock.record(plan, "interrupted"))
+            _leave(plan, clock.record(plan, "interrupted"))
             raise
         except Exception as error:
             _keep_validation(plan)
-            write_record(plan.out / "run.json", clock.record(plan, "failed", error=str(error)))
+            _leave(plan, clock.record(plan, "failed", error=str(error)))
             raise
     record = clock.record(plan, "done", evaluation)
     write_record(plan.out / "run.json", record)
@@ -235,6 +235,14 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target)
     else:
         shutil.copyfile(source, target)
+
+
+def _leave(plan: RunPlan, record: RunRecord) -> None:
+    """Write how the run ended; on a full disk leave no record rather than one that is not true."""
+    try:
+        write_record(plan.out / "run.json", record)
+    except OSError:
+        (plan.out / "run.json").unlink(missing_ok=True)
 
 
 def _keep_validation(plan: RunPlan) -> None:

@@ -244,6 +244,20 @@ def test_an_output_folder_that_cannot_be_made_is_refused(workshop):
     assert "--out" in said
 
 
+def test_a_full_disk_is_told_in_one_line(workshop):
+    disk = workshop / "small-disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this user may not mount the small disk that the test fills")
+    try:
+        said = refused(workshop, ["run", write_config(workshop), "--out", disk / "run"])
+        assert not (disk / "run" / "evaluation.json").exists()
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+    assert "disk is full" in said or "No space left" in said
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_its_children_says_so_and_goes_on_from_the_cache(
     workshop, make_posts, number

@@ -2,10 +2,15 @@ import json
 import threading
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from tidegate.config import FeatureConfig
 from tidegate.errors import BadInput
+from tidegate.features.featurizer import Featurizer
 from tidegate.models.bundle import read_manifest, write_bundle
+from tidegate.records import Column
 from tidegate.rollout import model_store
 from tidegate.rollout.model_store import ModelStore
 
@@ -16,12 +21,18 @@ class Weights:
     def __init__(self, content):
         self.content = content
 
+    def predict_proba(self, X):
+        return np.full((X.shape[0], 2), 0.5)
+
     def save(self, folder):
         (folder / "weights.txt").write_text(self.content)
 
 
 def build(folder: Path, content: str) -> Path:
-    (folder / "featurizer").mkdir(parents=True)
+    ages = pd.DataFrame({"age": [1.0, 2.0, 4.0, 8.0]})
+    columns = (Column(name="age", kind="numeric"),)
+    labels = np.array([0, 0, 1, 1], dtype=np.int8)
+    Featurizer.fit(ages, columns, labels, FeatureConfig()).save(folder / "featurizer")
     write_bundle(
         folder / "bundle",
         name="toy",
@@ -29,7 +40,7 @@ def build(folder: Path, content: str) -> Path:
         params={},
         model=Weights(content),
         featurizer_folder=folder / "featurizer",
-        columns=(),
+        columns=columns,
         snapshot_digest="d",
     )
     return folder / "bundle"
