@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copytree, ignore_patterns
 
 import pandas as pd
 import psutil
@@ -50,8 +51,19 @@ def tidegate(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
+def start(*words: str | Path, code: Path = ROOT) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", *map(str, words)],
+        cwd=code,
+        env=environment(code),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def environment(code: Path = ROOT) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(code), "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
 def statuses(out: Path) -> dict[str, str]:
@@ -186,6 +198,33 @@ def test_a_change_of_the_data_behind_the_same_path_misses_the_cache(workshop, ma
     assert "cached" not in statuses(folder / "runs" / "b").values()
 
 
+def test_a_change_of_the_code_misses_the_cache(workshop, make_posts):
+    folder = workshop / "changed-code"
+    for package in ("tidegate", "components", "pipelines"):
+        copytree(ROOT / package, folder / package, ignore=ignore_patterns("__pycache__"))
+    with (folder / "tidegate" / "models" / "linear.py").open("a") as source:
+        source.write("\n# a change\n")
+    config, out = write_config(workshop), workshop / "runs" / "code"
+    process = start("run", config, "--out", out, code=folder)
+    wait_for(out / "logs" / "ingest.log", process)
+    process.terminate()
+    process.communicate(timeout=60)
+    assert "cached" not in statuses(out).values()
+
+
+def test_the_kubeflow_ui_gets_figures_roc_curve_and_confusion_matrix(workshop, first):
+    found = sorted((workshop / "runs" / ".tidegate" / "artifacts").glob("*/evaluate"))[0]
+    executor = json.loads((found / "executor_output.json").read_text())
+    metadata = {
+        name: listed["artifacts"][0]["metadata"] for name, listed in executor["artifacts"].items()
+    }
+    report = read_record(first / "evaluation.json", EvaluationReport)
+    assert metadata["metrics"]["recall"] == pytest.approx(report.recall)
+    assert len(metadata["curves"]["confidenceMetrics"]) > 10
+    matrix = [row["row"] for row in metadata["curves"]["confusionMatrix"]["rows"]]
+    assert sum(map(sum, matrix)) == report.rows
+
+
 def test_a_floor_out_of_reach_is_a_hold_with_the_best_point_and_not_an_error(workshop):
     policy = {**CONFIG["policy"], "min_precision": 1.0}
     config, out = write_config(workshop, policy=policy), workshop / "runs" / "strict"
@@ -266,14 +305,7 @@ def test_an_interrupted_run_ends_its_children_says_so_and_goes_on_from_the_cache
     folder.mkdir()
     make_posts(600, seed=3).to_parquet(folder / "posts.parquet")
     config, out = write_config(folder), folder / "runs" / "posts"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "run", str(config), "--out", str(out)],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start("run", config, "--out", out)
     wait_for(out / "logs" / "search.log", process)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)

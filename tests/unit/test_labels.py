@@ -68,6 +68,11 @@ def test_an_unknown_label_source_is_refused_with_the_nearest():
         read_weights(pd.Series(["appeal"]), {"apeal": 0.9}, 1)
 
 
+def test_a_source_that_no_row_has_this_time_is_no_mistake():
+    weights = read_weights(pd.Series(["report"]), {"report": 0.3, "appeal": 0.9}, 1)
+    assert weights.tolist() == [0.3]
+
+
 MOMENT = pd.Timestamp("2024-05-01T12:00:00Z")
 
 

@@ -101,19 +101,21 @@ def read_weights(
     Raises
     ------
     BadInput
-        If ``label_weights`` names a source that no row has.
+        If ``label_weights`` names a source that no row has while a row has one spelt much like
+        it. A source that is merely absent this time (a week without appeals) is no mistake.
     """
     if sources is None:
         return np.ones(rows)
     names = [value_name(value) for value in sources]
     found = sorted({name for name in names if name is not None})
     for source in weights:
-        if source not in found:
-            near = difflib.get_close_matches(source, found, n=1, cutoff=0.5)
+        unweighted = [name for name in found if name not in weights]
+        near = difflib.get_close_matches(source, unweighted, n=1, cutoff=0.5)
+        if source not in found and near:
             raise BadInput(
                 "data.label_weights",
                 f"no row has the label source {source!r}; there are {_shown(found)}",
-                f"did you mean {near[0]!r}?" if near else "write one of those values",
+                f"did you mean {near[0]!r}?",
             )
     return np.fromiter(
         (1.0 if name is None else weights.get(name, 1.0) for name in names),
