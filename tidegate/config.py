@@ -148,6 +148,10 @@ class SearchConfig(Section):
     """Which algorithms to try and for how long."""
 
     algorithms: Names = ("logistic", "xgboost")
+    backend: Literal["local", "katib", "trainer"] = Field(
+        "local", description="where trials run: this step's own pod, Katib, or Kubeflow Trainer"
+    )
+    strategy: Literal["multivariate-tpe", "random", "grid", "hyperband", "pbt"] = "multivariate-tpe"
     minutes: Annotated[float, Field(gt=0)] = 10
     trials: Annotated[int, Field(ge=1)] = 40
     parallel: Annotated[int, Field(ge=1)] = 2
@@ -182,6 +186,28 @@ class MonitorConfig(Section):
     seed: int = 0
 
 
+class Toleration(Section):
+    """A taint of a node pool that our pods put up with."""
+
+    key: str
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class Pool(Section):
+    """A node pool: where pods of a kind go, and what an hour there costs."""
+
+    node_selector: Mapping[str, str] = {}
+    tolerations: tuple[Toleration, ...] = ()
+    gpu_resource: str = "nvidia.com/gpu"
+    priority_class: str | None = None
+    spot: bool = Field(False, description="nodes may vanish: trials are tried again")
+    cpu_hour_price: Annotated[float, Field(ge=0)] = 0.0
+    memory_gib_hour_price: Annotated[float, Field(ge=0)] = 0.0
+    gpu_hour_price: Annotated[float, Field(ge=0)] = 0.0
+
+
 class ClusterConfig(Section):
     """Where the pipeline runs on Kubernetes."""
 
@@ -189,8 +215,17 @@ class ClusterConfig(Section):
     image: str = Field(
         "tidegate/cpu:0.1.0", description="image of every step; pin it by digest on a cluster"
     )
+    gpu_image: str = Field("tidegate/gpu:0.1.0", description="image of trials that ask for a GPU")
+    endpoint: str | None = Field(None, description="address of the Kubeflow Pipelines API")
+    service_account: str = "tidegate-pipeline"
+    workspace_claim: str = "tidegate-workspace"
+    object_store_secret: str | None = Field(
+        None, description="secret with AWS_* keys for s3:// sources and stores"
+    )
     cpu: Annotated[int, Field(ge=1)] = 2
     memory_gib: Annotated[int, Field(ge=1)] = 4
+    currency: str = "USD"
+    pools: Mapping[Literal["cpu", "gpu"], Pool] = {"cpu": Pool(), "gpu": Pool()}
 
 
 class RunConfig(Section):
