@@ -1,5 +1,6 @@
 """A search on a cluster that misbehaves: it recovers or says why, and leaves nothing behind."""
 
+import itertools
 import json
 import os
 import signal
@@ -59,6 +60,7 @@ def cluster(tmp_path, features, monkeypatch):
     with FakeKubernetes(clock) as kubernetes:
         katib = FakeKatib(kubernetes, clock, workspace)
         clock.ticks.append(katib.round)
+
         def search(**changes):
             told = {"algorithms": ["logistic"], "minutes": 5, "trials": 3, "backend": "katib"}
             return run_search(
@@ -72,7 +74,7 @@ def cluster(tmp_path, features, monkeypatch):
             )
 
         def api():
-            tokens = iter(["valid", "fresh"])
+            tokens = itertools.chain(["valid"], itertools.repeat("fresh"))
             return ClusterApi(lambda: kubernetes.configuration(next(tokens)), clock)
 
         yield SimpleNamespace(
@@ -108,8 +110,7 @@ def test_the_server_says_how_long_to_wait(cluster):
 def test_pauses_grow_and_stay_below_half_a_minute(cluster):
     cluster.kubernetes.faults = [Fault("GET", "/trials", 503, times=9)]
     cluster.clock.ticks.clear()
-    with pytest.raises(BadInput):
-        cluster.search()
+    cluster.search()
     pauses = [seconds for seconds in cluster.clock.slept if seconds != 5.0][:9]
     assert max(pauses) <= 30
     assert pauses[7] > 4 * pauses[0]
