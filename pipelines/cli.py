@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from pipelines.cluster_cli import schedule, submit
 from tidegate.errors import BadInput
 
 app = typer.Typer(
@@ -83,21 +84,35 @@ def run(
         raise typer.Exit(3)
 
 
+app.command()(submit)
+app.command()(schedule)
+
+
 @app.command(name="compile")
 def compile_(
     output: Annotated[Path, typer.Option("-o", "--output", help="file to write")],
     pipeline: Annotated[str, typer.Option(help="which pipeline: retrain")] = "retrain",
-    image: Annotated[str | None, typer.Option(help="image of every step, pinned by digest")] = None,
+    image: Annotated[
+        str | None, typer.Option(help="image of every step, pinned by digest [cluster.image]")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="configuration whose cluster section counts")
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", help="ir, or crd: Kubernetes resources of the pipeline")
+    ] = "ir",
 ) -> None:
-    """Write a pipeline as KFP IR YAML."""
-    from pipelines.compile import compile_pipeline, lint_pipeline
-    from tidegate.config import ClusterConfig
-    from tidegate.store import write_text
+    """Write a pipeline as KFP IR YAML, or as resources for Kubeflow's Kubernetes-native mode."""
+    from pipelines.compile import compile_pipeline, lint_pipeline, write_pipeline
+    from tidegate.config import ClusterConfig, load_config
 
-    text = compile_pipeline(pipeline, image or ClusterConfig().image)
+    cluster = ClusterConfig() if config is None else load_config(config).cluster
+    if image is not None:
+        cluster = cluster.model_copy(update={"image": image})
+    text = compile_pipeline(pipeline, cluster)
     for finding in lint_pipeline(text):
         typer.echo(f"warning: {finding}", err=True)
-    write_text(output, text)
+    write_pipeline(output, text, form=form, namespace=cluster.namespace)
     typer.echo(f"wrote {output}")
 
 

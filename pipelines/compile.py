@@ -8,20 +8,25 @@ from typing import Any
 
 import yaml
 
+from tidegate.config import ClusterConfig
 from tidegate.errors import BadInput
+from tidegate.store import digest_bytes, write_text
 
+_API_VERSION = "pipelines.kubeflow.org/v2beta1"
 PIPELINES = ("retrain",)
+FORMATS = ("ir", "crd")
+_PINNED = re.compile(r"@sha256:[0-9a-f]{64}$")
 
 
-def compile_pipeline(name: str, image: str) -> str:
-    """Return the KFP IR YAML of a pipeline.
+def compile_pipeline(name: str, cluster: ClusterConfig) -> str:
+    """Return the KFP IR YAML of a pipeline: its specification and its Kubernetes part.
 
     Parameters
     ----------
     name : str
         One of `PIPELINES`.
-    image : str
-        Image of every step.
+    cluster : ClusterConfig
+        Its images and its object-store secret go into the IR; everything else is given at run time.
 
     Raises
     ------
@@ -34,10 +39,88 @@ def compile_pipeline(name: str, image: str) -> str:
 
     from pipelines.retrain import build_retrain
 
+    pipeline = build_retrain(
+        cluster.image,
+        cluster=True,
+        search_image=cluster.gpu_image if cluster.search_resources.gpus else cluster.image,
+        object_store_secret=cluster.object_store_secret,
+    )
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "pipeline.yaml"
-        compiler.Compiler().compile(build_retrain(image), str(target))
+        compiler.Compiler().compile(pipeline, str(target))
         return target.read_text(encoding="utf-8")
+
+
+def read_pipeline(text: str) -> list[dict[str, Any]]:
+    """Return the documents of compiled IR: the pipeline and, where there is one, its platform part.
+
+    By libyaml: the other parser of PyYAML takes ten times as long.
+    """
+    return list(yaml.load_all(text, yaml.CSafeLoader))
+
+
+def version_name(text: str) -> str:
+    """Return the name that a compiled pipeline's version has: its content's digest."""
+    return f"sha256-{digest_bytes(text.encode())[:16]}"
+
+
+def pipeline_resources(text: str, namespace: str) -> list[dict[str, Any]]:
+    """Return compiled IR as Pipeline and PipelineVersion, for Kubeflow's Kubernetes-native mode.
+
+    Parameters
+    ----------
+    text : str
+        From `compile_pipeline`.
+    namespace : str
+        Where the resources go.
+    """
+    documents = read_pipeline(text)
+    name = documents[0]["pipelineInfo"]["name"]
+    description = documents[0]["pipelineInfo"].get("description", "")
+    version = version_name(text)
+    labels = {"app.kubernetes.io/part-of": "tidegate"}
+    specs = {"pipelineSpec": documents[0]}
+    if len(documents) > 1:
+        specs["platformSpec"] = documents[1]
+    return [
+        {
+            "apiVersion": _API_VERSION,
+            "kind": "Pipeline",
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
+            "spec": {"displayName": name, "description": description},
+        },
+        {
+            "apiVersion": _API_VERSION,
+            "kind": "PipelineVersion",
+            "metadata": {
+                "name": f"{name}-{version}",
+                "namespace": namespace,
+                "labels": labels,
+            },
+            "spec": {
+                "displayName": version,
+                "description": description,
+                "pipelineName": name,
+                **specs,
+            },
+        },
+    ]
+
+
+def write_pipeline(path: Path, text: str, *, form: str, namespace: str) -> None:
+    """Write compiled IR as it is (``ir``) or as Kubernetes resources (``crd``).
+
+    Raises
+    ------
+    BadInput
+        If there is no such form.
+    """
+    if form not in FORMATS:
+        raise BadInput("--format", f"unknown format {form!r}", f"one of {', '.join(FORMATS)}")
+    if form == "crd":
+        resources = pipeline_resources(text, namespace)
+        text = yaml.safe_dump_all(resources, sort_keys=True, allow_unicode=True)
+    write_text(path, text)
 
 
 def lint_pipeline(text: str) -> list[str]:
@@ -48,20 +131,53 @@ def lint_pipeline(text: str) -> list[str]:
     text : str
         KFP IR YAML (one document, or the pipeline and its platform part).
     """
-    spec = next(iter(yaml.safe_load_all(text)))
+    documents = read_pipeline(text)
+    spec = documents[0]
     executors = spec.get("deploymentSpec", {}).get("executors", {})
-    findings = [*_dangling_executors(spec, executors), *_unpinned(executors)]
+    findings = [*_dangling_executors(spec, executors), *unpinned_images(spec)]
     findings += _dangling_in_dag("root", spec["root"], spec)
     for name, component in spec.get("components", {}).items():
         if "dag" in component:
             findings += _dangling_in_dag(name, component, spec)
+    for platform in documents[1:]:
+        findings += _dangling_placements(platform, spec)
     return findings
 
 
-def _unpinned(executors: Mapping[str, Any]) -> Iterator[str]:
-    for name, executor in sorted(executors.items()):
+def _dangling_placements(platform: Mapping[str, Any], spec: Mapping[str, Any]) -> Iterator[str]:
+    """Find settings of a pod that read an input which the step's DAG does not have."""
+    scopes = {}
+    for dag in (spec["root"], *spec.get("components", {}).values()):
+        inputs = _names(dag.get("inputDefinitions", {}))
+        for task in dag.get("dag", {}).get("tasks", {}).values():
+            used = spec["components"].get(task["componentRef"]["name"], {})
+            scopes[used.get("executorLabel")] = inputs
+    placed = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for name, settings in placed.items():
+        if name not in scopes:
+            yield f"{name}: the Kubernetes part places an executor that no task uses"
+            continue
+        for wanted in sorted(set(_read_inputs(settings)) - scopes[name]):
+            yield f"{name}: reads input {wanted!r}, which its DAG does not have"
+
+
+def _read_inputs(value: object) -> Iterator[str]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _read_inputs(item)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if key == "componentInputParameter":
+                yield item
+            else:
+                yield from _read_inputs(item)
+
+
+def unpinned_images(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a finding for every executor whose image can change behind its name."""
+    for name, executor in sorted(spec.get("deploymentSpec", {}).get("executors", {}).items()):
         image = executor.get("container", {}).get("image", "")
-        if not re.search(r"@sha256:[0-9a-f]{64}$", image):
+        if not _PINNED.search(image):
             yield f"{name}: image {image!r} is not pinned by digest; write NAME@sha256:…"
 
 

@@ -1,17 +1,44 @@
-"""The retrain pipeline: one DAG for this machine and for a cluster."""
+"""The retrain pipeline: one body of steps, in a shape for this machine and one for a cluster."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 
 from components.assemble import assemble
 from components.evaluate import evaluate
 from components.featurize import featurize
 from components.ingest import ingest
+from components.plan import plan
+from components.record_outcome import record_outcome
 from components.release import release
 from components.report import report
 from components.search import search
 from components.validate import validate
+
+PIPELINE = "tidegate-retrain"
+_DESCRIPTION = "Data to a released classifier."
+
+#: Where the workspace claim is mounted in every step on a cluster.
+WORKSPACE = "/workspace"
+_USER = 10001
+
+# Keys of the object-store secret, which are also the variables that S3 clients read; only a store
+# that is not Amazon's needs the last one.
+_SECRET_KEYS, _OPTIONAL_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_ENDPOINT_URL",)
+
+# A step may be repeated because it writes only artifacts of its own; the release moves a pointer
+# that others read. Thirty seconds outlast a node that goes away.
+_RETRIES, _FIRST_WAIT, _LONGEST_WAIT = 2, "30s", "600s"
+
+_ENVIRONMENT = {
+    "GOMP_SPINCOUNT": "0",
+    "GX_ANALYTICS_ENABLED": "false",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "PYTHONUNBUFFERED": "1",
+}
+
+Place = Callable[[dsl.PipelineTask, str], dsl.PipelineTask]
 
 
 class RetrainOutputs(NamedTuple):
@@ -27,16 +54,128 @@ class RetrainOutputs(NamedTuple):
     decision: str
 
 
-def build_retrain(image: str) -> dsl.base_component.BaseComponent:
+def build_retrain(
+    image: str,
+    *,
+    cluster: bool = False,
+    search_image: str | None = None,
+    object_store_secret: str | None = None,
+) -> dsl.base_component.BaseComponent:
     """Return the pipeline with every step in `image`.
+
+    Both shapes run the same steps. On this machine the caller has planned the run and takes the
+    outputs; on a cluster a first step plans it where the data is, every step is placed by run-time
+    parameters, and an exit task records the outcome.
 
     Parameters
     ----------
     image : str
         Image that has Tidegate installed, pinned by digest on a cluster.
+    cluster : bool
+        Whether to build the shape for a cluster.
+    search_image : str, optional
+        Image of the search step there, when its trials need a GPU.
+    object_store_secret : str, optional
+        Name of the Kubernetes secret whose keys every step there gets as environment.
     """
+    if cluster:
+        return _on_cluster(image, search_image or image, object_store_secret)
+    return _on_this_machine(image)
 
-    @dsl.pipeline(name="tidegate-retrain", description="Data to a released classifier.")
+
+def _steps(given: Mapping[str, Any], place: Place) -> RetrainOutputs:
+    """Wire the steps; `place` puts a task where it shall run."""
+    name, code_digest = given["name"], given["code_digest"]
+    ingested = place(
+        ingest(
+            name=name,
+            data=given["data"],
+            source_digest=given["source_digest"],
+            code_digest=code_digest,
+        ),
+        "ingest",
+    )
+    snapshot = ingested.outputs["snapshot"]
+    validated = place(
+        validate(
+            data=given["data"],
+            validation=given["validation"],
+            reference_digest=given["reference_digest"],
+            code_digest=code_digest,
+            snapshot=snapshot,
+        ),
+        "validate",
+    )
+    featurized = place(
+        featurize(features=given["features"], code_digest=code_digest, snapshot=snapshot),
+        "featurize",
+    ).after(validated)
+    searched = place(
+        search(
+            search=given["search_settings"],
+            cluster=given["cluster"],
+            code_digest=code_digest,
+            feature_set=featurized.outputs["feature_set"],
+        ),
+        "search",
+    )
+    assembled = place(
+        assemble(
+            name=name,
+            baseline=given["baseline"],
+            code_digest=code_digest,
+            snapshot=snapshot,
+            feature_set=featurized.outputs["feature_set"],
+            trials=searched.outputs["trials"],
+        ),
+        "assemble",
+    )
+    evaluated = place(
+        evaluate(
+            policy=given["policy"],
+            code_digest=code_digest,
+            candidate=assembled.outputs["candidate"],
+        ),
+        "evaluate",
+    )
+    reported = place(
+        report(
+            config=given["config"],
+            digests=given["digests"],
+            code_digest=code_digest,
+            snapshot=snapshot,
+            validation=validated.outputs["report"],
+            trials=searched.outputs["trials"],
+            evaluation=evaluated.outputs["evaluation"],
+        ),
+        "report",
+    )
+    with dsl.If(evaluated.outputs["Output"] == "promote", name="promoted"):  # noqa: SIM117
+        with dsl.If(given["approval"] == "auto", name="approved"):
+            # Never from the cache: the store may have moved on since the last run.
+            place(
+                release(
+                    model_store=given["model_store"],
+                    run_digest=given["run_digest"],
+                    code_digest=code_digest,
+                    bundle=evaluated.outputs["bundle"],
+                ),
+                "release",
+            ).after(reported).set_caching_options(False)
+    return RetrainOutputs(
+        snapshot=snapshot,
+        validation=validated.outputs["report"],
+        trials=searched.outputs["trials"],
+        evaluation=evaluated.outputs["evaluation"],
+        bundle=evaluated.outputs["bundle"],
+        page=reported.outputs["page"],
+        card=reported.outputs["card"],
+        decision=evaluated.outputs["Output"],
+    )
+
+
+def _on_this_machine(image: str) -> dsl.base_component.BaseComponent:
+    @dsl.pipeline(name=PIPELINE, description=_DESCRIPTION)
     def retrain(
         name: str,
         config: str,
@@ -55,66 +194,85 @@ def build_retrain(image: str) -> dsl.base_component.BaseComponent:
         code_digest: str,
         run_digest: str,
     ) -> RetrainOutputs:
-        ingested = ingest(
-            name=name, data=data, source_digest=source_digest, code_digest=code_digest
-        ).set_container_image(image)
-        snapshot = ingested.outputs["snapshot"]
-        validated = validate(
-            data=data,
-            validation=validation,
-            reference_digest=reference_digest,
-            code_digest=code_digest,
-            snapshot=snapshot,
-        ).set_container_image(image)
-        featurized = (
-            featurize(features=features, code_digest=code_digest, snapshot=snapshot)
-            .set_container_image(image)
-            .after(validated)
-        )
-        searched = search(
-            search=search_settings,
-            cluster=cluster,
-            code_digest=code_digest,
-            feature_set=featurized.outputs["feature_set"],
-        ).set_container_image(image)
-        assembled = assemble(
-            name=name,
-            baseline=baseline,
-            code_digest=code_digest,
-            snapshot=snapshot,
-            feature_set=featurized.outputs["feature_set"],
-            trials=searched.outputs["trials"],
-        ).set_container_image(image)
-        evaluated = evaluate(
-            policy=policy, code_digest=code_digest, candidate=assembled.outputs["candidate"]
-        ).set_container_image(image)
-        reported = report(
-            config=config,
-            digests=digests,
-            code_digest=code_digest,
-            snapshot=snapshot,
-            validation=validated.outputs["report"],
-            trials=searched.outputs["trials"],
-            evaluation=evaluated.outputs["evaluation"],
-        ).set_container_image(image)
-        with dsl.If(evaluated.outputs["Output"] == "promote", name="promoted"):  # noqa: SIM117
-            with dsl.If(approval == "auto", name="approved"):
-                # Never from the cache: the store may have moved on since the last run.
-                release(
-                    model_store=model_store,
-                    run_digest=run_digest,
-                    code_digest=code_digest,
-                    bundle=evaluated.outputs["bundle"],
-                ).set_container_image(image).after(reported).set_caching_options(False)
-        return RetrainOutputs(
-            snapshot=snapshot,
-            validation=validated.outputs["report"],
-            trials=searched.outputs["trials"],
-            evaluation=evaluated.outputs["evaluation"],
-            bundle=evaluated.outputs["bundle"],
-            page=reported.outputs["page"],
-            card=reported.outputs["card"],
-            decision=evaluated.outputs["Output"],
-        )
+        return _steps(locals(), lambda task, _: task.set_container_image(image))
 
     return retrain
+
+
+def _on_cluster(
+    image: str, search_image: str, object_store_secret: str | None
+) -> dsl.base_component.BaseComponent:
+    @dsl.pipeline(name=PIPELINE, description=_DESCRIPTION)
+    def retrain(
+        config: str,
+        workspace: str = WORKSPACE,
+        workspace_claim: str = "tidegate-workspace",
+        cpu: str = "2",
+        memory: str = "4Gi",
+        node_selector: dict[str, Any] = {},  # noqa: B006
+        tolerations: list[Any] = [],  # noqa: B006
+        node_affinity: dict[str, Any] = {},  # noqa: B006
+        search_cpu: str = "2",
+        search_memory: str = "4Gi",
+        search_gpu_type: str = "nvidia.com/gpu",
+        search_gpus: str = "0",
+        search_node_selector: dict[str, Any] = {},  # noqa: B006
+        search_tolerations: list[Any] = [],  # noqa: B006
+        search_node_affinity: dict[str, Any] = {},  # noqa: B006
+    ) -> None:
+        def place(task: dsl.PipelineTask, step: str) -> dsl.PipelineTask:
+            searching = step == "search"
+            _request(task, search_cpu if searching else cpu, search_memory if searching else memory)
+            if searching:
+                # Resources do not register what they read, and an exit handler passes into its
+                # steps only what is registered.
+                task.register_pipeline_channels([search_gpu_type, search_gpus])
+                task.set_accelerator_type(search_gpu_type).set_accelerator_limit(search_gpus)
+            kubernetes.add_node_selector_json(
+                task, search_node_selector if searching else node_selector
+            )
+            kubernetes.add_toleration_json(task, search_tolerations if searching else tolerations)
+            kubernetes.add_node_affinity_json(
+                task, search_node_affinity if searching else node_affinity
+            )
+            kubernetes.mount_pvc(task, pvc_name=workspace_claim, mount_path=WORKSPACE)
+            _furnish(task, object_store_secret)
+            if step not in ("release", "record-outcome"):
+                task.set_retry(
+                    _RETRIES,
+                    backoff_duration=_FIRST_WAIT,
+                    backoff_factor=2.0,
+                    backoff_max_duration=_LONGEST_WAIT,
+                )
+            return task.set_container_image(search_image if searching else image)
+
+        ended = place(record_outcome(workspace=workspace), "record-outcome")
+        with dsl.ExitHandler(ended.set_caching_options(False), name="retrain"):
+            # Never from the cache: what it digests may have changed behind the same address.
+            planned = place(plan(config=config, workspace=workspace), "plan")
+            _steps(planned.set_caching_options(False).outputs, place)
+
+    return retrain
+
+
+def _request(task: dsl.PipelineTask, cpu: Any, memory: Any) -> None:
+    """Ask for cpu and memory, memory as a hard limit."""
+    task.register_pipeline_channels([cpu, memory])
+    task.set_cpu_request(cpu).set_cpu_limit(cpu)
+    task.set_memory_request(memory).set_memory_limit(memory)
+
+
+def _furnish(task: dsl.PipelineTask, object_store_secret: str | None) -> None:
+    """Give the pod its labels, its user and its environment."""
+    kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "tidegate")
+    kubernetes.add_pod_label(task, "app.kubernetes.io/component", "step")
+    kubernetes.set_security_context(
+        task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True
+    )
+    for name, value in _ENVIRONMENT.items():
+        task.set_env_variable(name, value)
+    if object_store_secret is not None:
+        for keys, optional in ((_SECRET_KEYS, False), (_OPTIONAL_KEYS, True)):
+            kubernetes.use_secret_as_env(
+                task, object_store_secret, {key: key for key in keys}, optional=optional
+            )

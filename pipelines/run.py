@@ -1,8 +1,6 @@
 """One retrain on this machine: from a configuration to a run directory."""
 
 import contextlib
-import importlib.metadata
-import json
 import os
 import shutil
 import signal
@@ -16,20 +14,10 @@ from pathlib import Path
 from pipelines.local import StepEvent, follow, worker_command
 from pipelines.run_record import RunRecord, StepRecord
 from tidegate.config import RunConfig
-from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
-from tidegate.models.catalogue import algorithm
+from tidegate.plan import plan_retrain
 from tidegate.records import EvaluationReport
-from tidegate.rollout.baseline import find_baseline
-from tidegate.search.backends import cluster_settings
-from tidegate.store import (
-    code_digest,
-    digest_json,
-    read_json,
-    read_record,
-    write_json,
-    write_record,
-)
+from tidegate.store import read_json, read_record, write_json, write_record
 
 #: Steps of the retrain pipeline in order; `pipelines.retrain` is imported by the worker alone.
 STEPS = (
@@ -41,19 +29,6 @@ STEPS = (
     "evaluate",
     "report",
     "release",
-)
-
-#: Libraries whose version can change a result; they are part of every cache key.
-_LIBRARIES = (
-    "great-expectations",
-    "kfp",
-    "numpy",
-    "optuna",
-    "pandas",
-    "pyarrow",
-    "scikit-learn",
-    "scipy",
-    "xgboost-cpu",
 )
 
 _OUTPUTS = (
@@ -90,43 +65,11 @@ def plan_run(config: RunConfig, out: Path) -> RunPlan:
     Raises
     ------
     BadInput
-        If the run directory cannot be made, an algorithm is unknown, or the data or the baseline
-        cannot be read.
+        If the run directory cannot be made, or the data or the baseline cannot be read.
     """
     _require_writable(out)
-    for name in config.search.algorithms:
-        algorithm(name)
-    versions = {name: importlib.metadata.version(name) for name in ("tidegate", *_LIBRARIES)}
-    digests = {
-        "source": digest_sources(config.data.source),
-        "code": digest_json([code_digest(), versions]),
-        "config": digest_json(config.model_dump(mode="json")),
-    }
-    what_counts = config.model_dump(
-        mode="json", exclude={"baseline", "rollout", "monitor", "cluster"}
-    )
-    digests["run"] = digest_json([what_counts, digests["source"], digests["code"]])
-    model_store = Path(config.rollout.model_store or out.parent / ".tidegate" / "models")
-    baseline = find_baseline(config, model_store, run_digest=digests["run"])
-    arguments = {
-        "name": config.name,
-        "config": config.model_dump_json(exclude={"rollout", "monitor", "cluster", "baseline"}),
-        "data": config.data.model_dump_json(),
-        "validation": config.validation.model_dump_json(),
-        "features": config.features.model_dump_json(),
-        "search_settings": config.search.model_dump_json(),
-        "cluster": cluster_settings(config),
-        "policy": config.policy.model_dump_json(),
-        "baseline": baseline.model_dump_json(),
-        "approval": config.rollout.approval,
-        "model_store": str(model_store),
-        "digests": json.dumps({key: digests[key] for key in ("source", "code", "run")}),
-        "source_digest": digests["source"],
-        "reference_digest": _reference_digest(config),
-        "code_digest": digests["code"],
-        "run_digest": digests["run"],
-    }
-    return RunPlan(config, out, arguments, digests, versions)
+    plan = plan_retrain(config, out.parent / ".tidegate" / "models")
+    return RunPlan(config, out, plan.arguments, plan.digests, plan.versions)
 
 
 def _require_writable(out: Path) -> None:
@@ -136,17 +79,6 @@ def _require_writable(out: Path) -> None:
         raise BadInput("--out", f"{nearest} is not a folder", "choose another folder")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise BadInput("--out", f"{nearest} cannot be written", "choose another folder")
-
-
-def _reference_digest(config: RunConfig) -> str:
-    if config.validation.reference is None:
-        return ""
-    path = Path(config.validation.reference) / "snapshot.json"
-    if not path.is_file():
-        raise BadInput(
-            "validation.reference", f"{path} does not exist", "name the directory of a finished run"
-        )
-    return digest_json(read_json(path))
 
 
 def execute(plan: RunPlan, report: Callable[[StepEvent], None]) -> RunRecord:

@@ -203,12 +203,23 @@ class Pool(Section):
 
     node_selector: Mapping[str, str] = {}
     tolerations: tuple[Toleration, ...] = ()
+    node_affinity: Mapping[str, Any] = Field(
+        {}, description="nodeAffinity in Kubernetes' own words, for pipeline steps"
+    )
     gpu_resource: str = "nvidia.com/gpu"
     priority_class: str | None = None
     spot: bool = Field(False, description="nodes may vanish: trials are tried again")
     cpu_hour_price: Annotated[float, Field(ge=0)] = 0.0
     memory_gib_hour_price: Annotated[float, Field(ge=0)] = 0.0
     gpu_hour_price: Annotated[float, Field(ge=0)] = 0.0
+
+
+class StepResources(Section):
+    """What a pipeline step asks of its node; with GPUs it goes to the gpu pool."""
+
+    cpu: Annotated[int, Field(ge=1)]
+    memory_gib: Annotated[int, Field(ge=1)]
+    gpus: Annotated[int, Field(ge=0)] = 0
 
 
 class ClusterConfig(Section):
@@ -227,8 +238,16 @@ class ClusterConfig(Section):
     )
     cpu: Annotated[int, Field(ge=1)] = 2
     memory_gib: Annotated[int, Field(ge=1)] = 4
+    search_step: StepResources | None = Field(
+        None, description="what the search asks for when its trials run in it [cpu, memory_gib]"
+    )
     currency: str = "USD"
     pools: Mapping[Literal["cpu", "gpu"], Pool] = {"cpu": Pool(), "gpu": Pool()}
+
+    @property
+    def search_resources(self) -> StepResources:
+        """What the search step asks for."""
+        return self.search_step or StepResources(cpu=self.cpu, memory_gib=self.memory_gib)
 
 
 class RunConfig(Section):

@@ -388,3 +388,15 @@ class DriftReport(Record):
     window_rows: int
     tests: tuple[DriftTest, ...]
     seconds: float
+
+
+# --- runs on a cluster -----------------------------------------------------------------------
+
+
+class RunOutcome(Record):
+    """``outcomes/RUN.json`` of the workspace: how a run on the cluster ended."""
+
+    run: str
+    state: str
+    error: str | None
+    recorded_at: str
