@@ -18,8 +18,10 @@ from pipelines.run_record import RunRecord, StepRecord
 from tidegate.config import RunConfig
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
+from tidegate.models.catalogue import algorithm
 from tidegate.records import EvaluationReport
 from tidegate.rollout.baseline import find_baseline
+from tidegate.search.backends import cluster_settings
 from tidegate.store import (
     code_digest,
     digest_json,
@@ -88,9 +90,12 @@ def plan_run(config: RunConfig, out: Path) -> RunPlan:
     Raises
     ------
     BadInput
-        If the run directory cannot be made, or the data or the baseline cannot be read.
+        If the run directory cannot be made, an algorithm is unknown, or the data or the baseline
+        cannot be read.
     """
     _require_writable(out)
+    for name in config.search.algorithms:
+        algorithm(name)
     versions = {name: importlib.metadata.version(name) for name in ("tidegate", *_LIBRARIES)}
     digests = {
         "source": digest_sources(config.data.source),
@@ -110,6 +115,7 @@ def plan_run(config: RunConfig, out: Path) -> RunPlan:
         "validation": config.validation.model_dump_json(),
         "features": config.features.model_dump_json(),
         "search_settings": config.search.model_dump_json(),
+        "cluster": cluster_settings(config),
         "policy": config.policy.model_dump_json(),
         "baseline": baseline.model_dump_json(),
         "approval": config.rollout.approval,
