@@ -154,17 +154,29 @@ def _strategy(plan: ExperimentPlan) -> tuple[list[Any], int, int, Any, Any]:
             size *= len(values)
         return parameters, size, min(parallel, size), _algorithm("grid", settings), stopping
     if search.strategy == "hyperband":
-        if parallel < 2:
-            raise BadInput(
-                "search.parallel", "hyperband compares trials side by side, got 1", "write 4"
-            )
+        rung, whole = _bracket(plan)
         # Katib 0.19 asks its service for as many points as trials may start, and fails unless it
         # gets just so many: of all brackets only one of two rungs, many trials then one, fits.
-        whole = parallel * (parallel - 1)
-        settings = {"resource_name": REPORTS, "eta": str(parallel), "r_l": str(whole)}
+        settings = {"resource_name": REPORTS, "eta": str(rung), "r_l": str(whole)}
         parameters.append(_parameter(REPORTS, IntRange(1, whole)))
-        return parameters, parallel + 1, parallel, _algorithm("hyperband", settings), None
+        return parameters, rung + 1, rung, _algorithm("hyperband", settings), None
     return parameters, plan.trials, parallel, _algorithm(search.strategy, settings), stopping
+
+
+def _bracket(plan: ExperimentPlan) -> tuple[int, int]:
+    """Return hyperband's trials in the first rung, and the reports of one that is not cut short.
+
+    With the reduction factor equal to the first rung, the second one is a single whole trial.
+    """
+    rung = min(plan.search.parallel, plan.trials - 1)
+    if rung < 2:
+        raise BadInput(
+            "search.strategy",
+            f"hyperband compares trials side by side, and {plan.algorithm.name} gets {plan.trials} "
+            f"trials, {plan.search.parallel} at once",
+            "write parallel: 4 and at least 5 trials an algorithm",
+        )
+    return rung, rung * (rung - 1)
 
 
 def _algorithm(name: str, settings: dict[str, str]) -> Any:
@@ -257,8 +269,8 @@ def _command(plan: ExperimentPlan) -> list[str]:
     ]
     limit = []
     if plan.search.strategy == "hyperband":
-        parallel = min(plan.search.parallel, plan.trials)
-        limit = ["--reports", f"${{trialParameters.{REPORTS}}}/{parallel * (parallel - 1)}"]
+        _, whole = _bracket(plan)
+        limit = ["--reports", f"${{trialParameters.{REPORTS}}}/{whole}"]
     return [
         *("python", "-m", "tidegate.search.trial"),
         *("--features", f"{WORKSPACE}/{plan.features}"),

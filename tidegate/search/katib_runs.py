@@ -18,6 +18,7 @@ from tidegate.models.catalogue import algorithm as find_algorithm
 from tidegate.models.interface import Algorithm
 from tidegate.records import SearchResult, TrialResult
 from tidegate.search.cluster_api import EXPERIMENTS, TRIALS, Clock, ClusterApi, ClusterError
+from tidegate.search.ensemble import with_ensemble
 from tidegate.search.katib import (
     PLAN_LABEL,
     ExperimentPlan,
@@ -31,6 +32,7 @@ from tidegate.search.outcome import best_of, conclude
 from tidegate.search.pods import WORKSPACE
 from tidegate.search.process import TrialOrder, TrialProcess, start_trial, wait_for_any
 from tidegate.search.progress import SearchProgress
+from tidegate.search.trial import VALIDATION_SCORES
 from tidegate.search.trial_objects import created_at, ending, is_complete, read_trial
 
 _EXPERIMENT_LABEL = "katib.kubeflow.org/experiment"
@@ -155,6 +157,7 @@ class _KatibSearch:
             benchmark = self._start_benchmark()
             self._watch(benchmark)
             result = self._conclude()
+            result = with_ensemble(result, self._features_folder, self._config, self._out)
             finished = True
         finally:
             if benchmark is not None and self._benchmark is None:
@@ -333,7 +336,7 @@ class _KatibSearch:
             result = self._results.get(name) or self._read(trial)
             numbered.append(result.model_copy(update={"number": number}))
             if result.status == "succeeded":
-                shutil.copytree(self._trial_folder(name) / "model", self._folder(number) / "model")
+                self._bring(self._trial_folder(name), self._folder(number))
         for result in numbered:
             store.write_record(self._folder(result.number) / "result.json", result)
         late = any(result.status == "out_of_time" for result in numbered)
@@ -347,6 +350,10 @@ class _KatibSearch:
             minutes=self._config.minutes,
             told=None if late or unfinished or not told else told[-1],
         )
+
+    def _bring(self, source: Path, target: Path) -> None:
+        shutil.copytree(source / "model", target / "model")
+        shutil.copyfile(source / VALIDATION_SCORES, target / VALIDATION_SCORES)
 
     def _tell(self, result: TrialResult) -> None:
         ended = [*self._results.values(), *([self._benchmark] if self._benchmark else [])]
