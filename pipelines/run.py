@@ -18,6 +18,7 @@ from pipelines.run_record import RunRecord, StepRecord
 from tidegate.config import RunConfig
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
+from tidegate.models.catalogue import algorithm
 from tidegate.records import EvaluationReport
 from tidegate.rollout.baseline import find_baseline
 from tidegate.store import (
@@ -88,9 +89,12 @@ def plan_run(config: RunConfig, out: Path) -> RunPlan:
     Raises
     ------
     BadInput
-        If the run directory cannot be made, or the data or the baseline cannot be read.
+        If the run directory cannot be made, an algorithm is unknown, or the data or the baseline
+        cannot be read.
     """
     _require_writable(out)
+    for name in config.search.algorithms:
+        algorithm(name)
     versions = {name: importlib.metadata.version(name) for name in ("tidegate", *_LIBRARIES)}
     digests = {
         "source": digest_sources(config.data.source),

@@ -156,6 +156,9 @@ class SearchConfig(Section):
     trials: Annotated[int, Field(ge=1)] = 40
     parallel: Annotated[int, Field(ge=1)] = 2
     seed: int = 0
+    ensemble_members: Annotated[int, Field(ge=1)] = Field(
+        3, description="how many trials may serve together as one model; 1 for a single one"
+    )
     median_stop_min_trials: Annotated[int, Field(ge=1)] = 3
     median_stop_start_step: Annotated[int, Field(ge=1)] = 4
 

@@ -6,11 +6,12 @@ import time
 from pathlib import Path
 
 import pytest
+import scipy.sparse
 
 from tidegate import store
 from tidegate.config import SearchConfig
 from tidegate.errors import BadInput
-from tidegate.models.catalogue import algorithm
+from tidegate.models.catalogue import algorithm, load_model
 from tidegate.records import SearchResult
 from tidegate.search.local import SearchFailed, run_search
 from tidegate.search.progress import SearchProgress
@@ -254,3 +255,19 @@ def test_no_trial_outlives_the_search(features, tmp_path, plugin, sent):
         search.wait()
     assert until(lambda: not any(alive(pid) for pid in pids_in(pids)), 10)
     assert not (tmp_path / "out" / "search.json").exists()
+
+
+def test_trials_that_rank_better_together_win_as_an_ensemble(features, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "tidegate.search.ensemble.select_members", lambda *_, **__: {0: 0.75, 1: 0.25}
+    )
+    result = run_search(features, config(trials=2), tmp_path / "out")
+    assert [trial.algorithm for trial in result.trials] == ["logistic", "logistic", "ensemble"]
+    assert result.best == 2
+    assert result.benchmark == 0
+    assert result.trials[2].params == {"trial_0": 0.75, "trial_1": 0.25}
+    X = scipy.sparse.load_npz(features / "validation.npz")
+    parts = [load_model("logistic", tmp_path / "out/trials" / n / "model") for n in ("000", "001")]
+    mean = sum(s * m.predict_proba(X) for s, m in zip((0.75, 0.25), parts, strict=True))
+    together = load_model("ensemble", tmp_path / "out" / "trials" / "002" / "model")
+    assert together.predict_proba(X) == pytest.approx(mean)

@@ -193,10 +193,10 @@ def load_bundle(folder: Path) -> Bundle:
         format, if the algorithm is not installed, or if the bundle scores its probe rows
         otherwise than when it was written.
     """
-    from tidegate.models.catalogue import algorithm
+    from tidegate.models.catalogue import load_model
 
     manifest = read_manifest(folder)
-    model = algorithm(manifest.algorithm).load(folder / _MODEL)
+    model = load_model(manifest.algorithm, folder / _MODEL)
     featurizer = Featurizer.load(folder / _FEATURIZER)
     now, then = _probe_scores(manifest.inputs, featurizer, model), manifest.probe_scores
     # Digests prove the files; only scores prove the code that reads them.

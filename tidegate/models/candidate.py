@@ -5,7 +5,7 @@ from pathlib import Path
 from tidegate.errors import BadInput
 from tidegate.features.featurizer import Featurizer
 from tidegate.models.bundle import Bundle, drift_reference, load_bundle, write_bundle
-from tidegate.models.catalogue import algorithm
+from tidegate.models.catalogue import load_model
 from tidegate.models.scoring import score_table
 from tidegate.records import BaselineModel, Candidate, SearchResult, Snapshot, TrialResult
 from tidegate.store import new_directory, read_record, read_table, write_record, write_table
@@ -81,7 +81,7 @@ def _bundle_trial(
         name=name,
         algorithm=trial.algorithm,
         params=trial.params,
-        model=algorithm(trial.algorithm).load(search / "trials" / f"{trial.number:03d}" / "model"),
+        model=load_model(trial.algorithm, search / "trials" / f"{trial.number:03d}" / "model"),
         featurizer_folder=featurizer_folder,
         columns=data.columns,
         snapshot_digest=data.digest,

@@ -3,10 +3,12 @@
 import difflib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from pathlib import Path
 
 from tidegate.errors import BadInput
 from tidegate.models.boosted import XGBOOST
-from tidegate.models.interface import Algorithm
+from tidegate.models.ensemble import ENSEMBLE, Ensemble
+from tidegate.models.interface import Algorithm, Model
 from tidegate.models.linear import LOGISTIC
 
 ALGORITHMS: tuple[Algorithm, ...] = (LOGISTIC, XGBOOST)
@@ -49,3 +51,16 @@ def algorithm(name: str) -> Algorithm:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     mend = f"did you mean {near[0]!r}?" if near else f"known algorithms: {', '.join(known)}"
     raise BadInput("search.algorithms", f"unknown algorithm {name!r}", mend)
+
+
+def load_model(name: str, folder: Path) -> Model:
+    """Return the fitted model of an algorithm, or the ensemble, that ``save(folder)`` wrote.
+
+    Raises
+    ------
+    BadInput
+        If no algorithm has that name.
+    """
+    if name == ENSEMBLE:
+        return Ensemble.load(folder, load_model)
+    return algorithm(name).load(folder)

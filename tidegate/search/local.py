@@ -14,6 +14,7 @@ from tidegate.errors import BadInput
 from tidegate.models.catalogue import BENCHMARK
 from tidegate.models.catalogue import algorithm as find_algorithm
 from tidegate.records import SearchResult, TrialResult
+from tidegate.search.ensemble import with_ensemble
 from tidegate.search.process import TrialOrder, TrialProcess, start_trial, wait_for_any
 from tidegate.search.progress import SearchProgress
 from tidegate.search.study import Proposal, Study
@@ -36,7 +37,8 @@ def run_search(
 
     Trial 0 is the benchmark model with its defaults. It may run on when the minutes end; it
     stands beside the budget of trials, and cannot win, when `config` does not list it. Every
-    listed algorithm starts with its defaults, and they take turns.
+    listed algorithm starts with its defaults, and they take turns. An ensemble of the trials wins
+    when it ranks better than the best of them.
 
     Parameters
     ----------
@@ -108,6 +110,7 @@ class _Search:
             seconds=time.monotonic() - self._started,
             stopped_by=stopped_by,
         )
+        result = with_ensemble(result, self._features_folder, self._config, self._out)
         store.write_record(self._out / "search.json", result)
         return result
 

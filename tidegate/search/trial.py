@@ -22,6 +22,8 @@ from tidegate.records import LABEL, WEIGHT, CurvePoint, Params, SplitName, Trial
 from tidegate.search.medianstop import StopRule
 from tidegate.search.space import parse_words
 
+#: What a model scored the validation rows, beside the model: an ensemble is chosen by them.
+VALIDATION_SCORES = "validation.npy"
 #: Katib's collector must find the trial's process while it lives.
 _SHORTEST_JOB_SECONDS = 2.0
 
@@ -98,6 +100,7 @@ def run_trial(
     _require_finite(reached, loss)
     with store.new_directory(out / "model") as folder:
         model.save(folder)
+    np.save(out / VALIDATION_SCORES, score, allow_pickle=False)
     return TrialResult(
         number=number,
         algorithm=algorithm.name,
