@@ -16,10 +16,11 @@ from pathlib import Path
 from pipelines.local import StepEvent, follow, worker_command
 from pipelines.run_record import RunRecord, StepRecord
 from tidegate.config import RunConfig
+from tidegate.cost import run_cost
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
 from tidegate.models.catalogue import algorithm
-from tidegate.records import EvaluationReport
+from tidegate.records import EvaluationReport, SearchResult
 from tidegate.rollout.baseline import find_baseline
 from tidegate.store import (
     code_digest,
@@ -109,7 +110,10 @@ def plan_run(config: RunConfig, out: Path) -> RunPlan:
     baseline = find_baseline(config, model_store, run_digest=digests["run"])
     arguments = {
         "name": config.name,
-        "config": config.model_dump_json(exclude={"rollout", "monitor", "cluster", "baseline"}),
+        # For the report, which is for many eyes: an address may carry a password.
+        "config": config.model_dump_json(
+            exclude={"rollout": True, "monitor": True, "baseline": True, "cluster": {"endpoint"}}
+        ),
         "data": config.data.model_dump_json(),
         "validation": config.validation.model_dump_json(),
         "features": config.features.model_dump_json(),
@@ -197,9 +201,16 @@ def execute(plan: RunPlan, report: Callable[[StepEvent], None]) -> RunRecord:
             _keep_validation(plan)
             _leave(plan, clock.record(plan, "failed", error=str(error)))
             raise
-    record = clock.record(plan, "done", evaluation)
+    record = _with_cost(clock.record(plan, "done", evaluation), plan)
     write_record(plan.out / "run.json", record)
     return record
+
+
+def _with_cost(record: RunRecord, plan: RunPlan) -> RunRecord:
+    """Price the steps that ran; what came from the cache cost nothing this time."""
+    ran = {step.name: step.seconds or 0.0 for step in record.steps if step.status == "done"}
+    search = read_record(plan.out / "search.json", SearchResult) if "search" in ran else None
+    return record.model_copy(update={"cost": run_cost(ran, search, plan.config)})
 
 
 def _prepare(plan: RunPlan) -> None:

@@ -108,6 +108,7 @@ class Api:
             "group": right.group,
             "resource": resource,
             "subresource": subresource,
+            "name": right.only,
         }
         body = {
             "apiVersion": "authorization.k8s.io/v1",

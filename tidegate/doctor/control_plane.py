@@ -129,27 +129,21 @@ def check_katib(cluster: Cluster) -> Iterator[Finding]:
     if cluster.serves("kubeflow.org", "v1beta1", "experiments"):
         yield _installed(cluster, "katib", "katib-controller", ("kubeflow",), "Experiments v1beta1")
         return
+    what = "Katib is not installed: experiments not served"
     mend = f"install Katib {_BUILT_FOR['katib']}, or write search.backend: local"
-    yield _missing(cluster, "katib", "Katib is not installed: experiments not served", mend)
+    backend = cluster.config.search.backend if cluster.config else None
+    if backend is None:
+        yield warning("katib", what, f"{mend}; only search.backend: katib needs it")
+    elif backend == "local":
+        yield ok("katib", f"not installed; search.backend is {backend}")
+    else:
+        yield problem("katib", f"{what}, and search.backend is {backend}", mend)
 
 
 def check_trainer(cluster: Cluster) -> Iterator[Finding]:
-    """Find Kubeflow Trainer; a run needs it when its search says so."""
+    """Find Kubeflow Trainer, which no search needs yet."""
     versions = cluster.groups.get("trainer.kubeflow.org", ())
-    if versions:
-        yield ok("trainer", f"TrainJobs {', '.join(versions)}")
-        return
-    mend = "install Kubeflow Trainer 2, or choose another search.backend"
-    yield _missing(cluster, "trainer", "Kubeflow Trainer is not installed", mend)
-
-
-def _missing(cluster: Cluster, name: str, what: str, mend: str) -> Finding:
-    backend = cluster.config.search.backend if cluster.config else None
-    if backend == name:
-        return problem(name, f"{what}, and search.backend is {backend}", mend)
-    if backend is None:
-        return warning(name, what, f"{mend} (only a config with search.backend: {name} needs it)")
-    return ok(name, f"not installed; search.backend is {backend}")
+    yield ok("trainer", f"TrainJobs {', '.join(versions)}" if versions else "not installed")
 
 
 def check_kserve(cluster: Cluster) -> Iterator[Finding]:

@@ -20,42 +20,37 @@ class Right:
         The code that needs it.
     backend : str or None
         The ``search.backend`` that needs it; None when every run does.
+    only : str
+        The one object that it is about; empty for all.
     """
 
     group: str
     resource: str
     verbs: tuple[str, ...]
     used_by: str
-    backend: Literal["katib", "trainer"] | None = None
+    backend: Literal["katib"] | None = None
+    only: str = ""
 
     @property
     def name(self) -> str:
         """The resource as kubectl writes it."""
-        return f"{self.resource}.{self.group}" if self.group else self.resource
+        kind = f"{self.resource}.{self.group}" if self.group else self.resource
+        return f"{kind}/{self.only}" if self.only else kind
 
 
 #: Rights of the ServiceAccount that pipeline steps run as (``cluster.service_account``).
 PIPELINE_RIGHTS = (
-    Right(
-        "argoproj.io",
-        "workflowtaskresults",
-        ("create", "patch"),
-        "Argo's executor beside every step",
-    ),
-    Right("", "configmaps", ("get",), "the KFP launcher: kfp-launcher"),
+    Right("argoproj.io", "workflowtaskresults", ("create", "patch"), "Argo's executor"),
+    Right("", "pods", ("get",), "the KFP launcher"),
+    Right("", "configmaps", ("get",), "the KFP launcher", only="kfp-launcher"),
+    Right("", "secrets", ("get",), "the KFP launcher", only="mlpipeline-minio-artifact"),
     Right(
         "kubeflow.org",
         "experiments",
-        ("create", "get", "list", "watch", "patch", "delete"),
-        "tidegate.search.katib",
+        ("create", "get", "list", "delete"),
+        "tidegate.search.katib_runs, tidegate.search.leftovers",
         "katib",
     ),
-    Right("kubeflow.org", "trials", ("get", "list", "watch"), "tidegate.search.katib", "katib"),
-    Right(
-        "trainer.kubeflow.org",
-        "trainjobs",
-        ("create", "get", "list", "watch", "delete"),
-        "tidegate.search.trainer",
-        "trainer",
-    ),
+    Right("kubeflow.org", "trials", ("list",), "tidegate.search.katib_runs", "katib"),
+    Right("argoproj.io", "workflows", ("get",), "tidegate.search.leftovers", "katib"),
 )
