@@ -97,6 +97,8 @@ def whole(cluster):
             }
         }
     }
+    policy = "mutatingadmissionpolicies/tidegate-restricted-defaults"
+    cluster.documents[f"/apis/admissionregistration.k8s.io/v1/{policy}"] = {"metadata": {}}
     cluster.documents[f"{home}/serviceaccounts/tidegate-pipeline"] = {"metadata": {}}
     cluster.documents[f"{home}/persistentvolumeclaims/tidegate-workspace"] = {
         "status": {"phase": "Bound"},

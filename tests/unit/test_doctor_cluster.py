@@ -167,6 +167,16 @@ def test_a_restricted_namespace_without_the_collector_label_loses_every_metric(c
     assert statuses(check_cluster(config()))["katib label"] == "warning"
 
 
+def test_a_restricted_namespace_needs_the_policy_that_completes_foreign_pods(cluster):
+    whole(cluster)
+    cluster.documents = {
+        path: document
+        for path, document in cluster.documents.items()
+        if "mutatingadmissionpolicies" not in path
+    }
+    assert one(check_cluster(), "pod defaults").status == "warning"
+
+
 TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
 LABELS = {"nvidia.com/gpu.product": "L4"}
 
@@ -327,6 +337,12 @@ def test_the_pipelines_api_is_asked_where_the_configuration_says(cluster):
         pipelines.answer = lambda *_: (200, {"multi_user": True})
         settings = config(cluster={"endpoint": pipelines.address})
         assert one(check_cluster(settings), "pipelines API").what.endswith("multi-user")
+        pipelines.answer = lambda *_: (200, {"multi_user": False})
+        finding = one(check_cluster(settings), "pipelines API")
+        assert finding.status == "problem"
+        assert "its own namespace, and cluster.namespace is tidegate" in finding.what
+        cluster.deploy("tidegate", "ml-pipeline", "kfp-api-server:2.17.0")
+        assert one(check_cluster(settings), "pipelines API").status == "ok"
         pipelines.answer = lambda *_: (302, {})
         assert one(check_cluster(settings), "pipelines API").status == "unknown"
         pipelines.answer = lambda *_: (404, {})

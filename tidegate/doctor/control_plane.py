@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from packaging.version import InvalidVersion, Version
 
-from tidegate.config import RunConfig
+from tidegate.config import ClusterConfig, RunConfig
 from tidegate.doctor.api import REQUEST_SECONDS, Api, Forbidden
 from tidegate.doctor.findings import Finding, ok, problem, unknown, warning
 
@@ -120,8 +120,22 @@ def _pipelines_api(cluster: Cluster) -> Finding:
         return problem(
             name, what, "check cluster.endpoint: it is the API's address, without a page"
         )
-    users = "multi-user" if health.get("multi_user") else "single-user"
-    return ok(name, f"{shown}, {users}")
+    if health.get("multi_user"):
+        return ok(name, f"{shown}, multi-user")
+    return _single_user(cluster, f"{shown}, single-user")
+
+
+def _single_user(cluster: Cluster, told: str) -> Finding:
+    """Hold the namespace against that of Kubeflow Pipelines, where a single user's runs go."""
+    place = (cluster.config.cluster if cluster.config else ClusterConfig()).namespace
+    if cluster.api.get(f"/apis/apps/v1/namespaces/{place}/deployments/ml-pipeline") is not None:
+        return ok("pipelines API", told)
+    return problem(
+        "pipelines API",
+        f"{told}: it runs everything in its own namespace, and cluster.namespace is {place}",
+        f"use Kubeflow in multi-user mode with {place} as a Profile, or install Tidegate's "
+        "ServiceAccounts, Roles and workspace into Kubeflow Pipelines' namespace and name that",
+    )
 
 
 def check_katib(cluster: Cluster) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from tidegate.doctor.rights import PIPELINE_RIGHTS
 
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _COLLECTOR = "katib.kubeflow.org/metrics-collector-injection"
+_COMPLETING = "tidegate-restricted-defaults"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 _PULL_FAILURES = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
 
@@ -31,6 +32,7 @@ def check_namespace(cluster: Cluster) -> Iterator[Finding]:
     level = labels.get(_ENFORCE)
     if level == "restricted":
         yield ok("pod security", f"{name}: restricted")
+        yield _completed_pods(cluster)
     else:
         yield warning(
             "pod security",
@@ -47,6 +49,19 @@ def check_namespace(cluster: Cluster) -> Iterator[Finding]:
             f"{name} lacks {_COLLECTOR}=enabled: Katib's trials would end without metrics",
             f"kubectl label ns {name} {_COLLECTOR}=enabled",
         )
+
+
+def _completed_pods(cluster: Cluster) -> Finding:
+    """Find the policy without which ``restricted`` refuses pods of Katib's and KFP's making."""
+    path = f"/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies/{_COMPLETING}"
+    if cluster.api.get(path) is not None:
+        return ok("pod defaults", f"{_COMPLETING} completes Katib's and KFP's pods")
+    return warning(
+        "pod defaults",
+        f"no MutatingAdmissionPolicy {_COMPLETING}: Katib's suggestions and KFP's steps say less "
+        "than restricted demands and may be refused",
+        "apply manifests/components/restricted-defaults (Kubernetes 1.36), or enforce baseline",
+    )
 
 
 def check_service_account(cluster: Cluster) -> Iterator[Finding]:
