@@ -133,8 +133,8 @@ def _single_user(cluster: Cluster, told: str) -> Finding:
     return problem(
         "pipelines API",
         f"{told}: it runs everything in its own namespace, and cluster.namespace is {place}",
-        f"use Kubeflow in multi-user mode with {place} as a Profile, or install Tidegate's "
-        "ServiceAccounts, Roles and workspace into Kubeflow Pipelines' namespace and name that",
+        f"use Kubeflow in multi-user mode with {place} as a Profile, or install "
+        "manifests/overlays/kind-single-user and write cluster.namespace: kubeflow",
     )
 
 
