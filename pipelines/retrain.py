@@ -44,6 +44,7 @@ def build_retrain(image: str) -> dsl.base_component.BaseComponent:
         validation: str,
         features: str,
         search_settings: str,
+        cluster: str,
         policy: str,
         baseline: str,
         approval: str,
@@ -72,6 +73,7 @@ def build_retrain(image: str) -> dsl.base_component.BaseComponent:
         )
         searched = search(
             search=search_settings,
+            cluster=cluster,
             code_digest=code_digest,
             feature_set=featurized.outputs["feature_set"],
         ).set_container_image(image)

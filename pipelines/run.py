@@ -22,6 +22,7 @@ from tidegate.errors import BadInput
 from tidegate.models.catalogue import algorithm
 from tidegate.records import EvaluationReport, SearchResult
 from tidegate.rollout.baseline import find_baseline
+from tidegate.search.backends import cluster_settings
 from tidegate.store import (
     code_digest,
     digest_json,
@@ -118,6 +119,7 @@ def plan_run(config: RunConfig, out: Path) -> RunPlan:
         "validation": config.validation.model_dump_json(),
         "features": config.features.model_dump_json(),
         "search_settings": config.search.model_dump_json(),
+        "cluster": cluster_settings(config),
         "policy": config.policy.model_dump_json(),
         "baseline": baseline.model_dump_json(),
         "approval": config.rollout.approval,
