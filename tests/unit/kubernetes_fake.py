@@ -99,7 +99,8 @@ def whole(cluster):
     }
     policy = "mutatingadmissionpolicies/tidegate-restricted-defaults"
     cluster.documents[f"/apis/admissionregistration.k8s.io/v1/{policy}"] = {"metadata": {}}
-    cluster.documents[f"{home}/serviceaccounts/tidegate-pipeline"] = {"metadata": {}}
+    for account in ("tidegate-pipeline", "tidegate-trial"):
+        cluster.documents[f"{home}/serviceaccounts/{account}"] = {"metadata": {}}
     cluster.documents[f"{home}/persistentvolumeclaims/tidegate-workspace"] = {
         "status": {"phase": "Bound"},
         "spec": {"accessModes": ["ReadWriteMany"]},

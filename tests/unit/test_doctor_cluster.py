@@ -20,6 +20,7 @@ from tidegate.config import RunConfig
 from tidegate.doctor import api
 from tidegate.doctor.cluster import check_cluster, examine
 from tidegate.doctor.rights import PIPELINE_RIGHTS
+from tidegate.search.pods import SERVICE_ACCOUNT
 
 
 @pytest.fixture
@@ -111,6 +112,14 @@ def test_inside_a_pod_of_that_account_nobody_is_impersonated(cluster):
     cluster.user = "system:serviceaccount:tidegate:tidegate-pipeline"
     cluster.may_impersonate = False
     assert one(check_cluster(), "rights").status == "ok"
+
+
+def test_trials_need_an_account_of_their_own_where_they_have_pods_of_their_own(cluster):
+    whole(cluster)
+    del cluster.documents[f"/api/v1/namespaces/tidegate/serviceaccounts/{SERVICE_ACCOUNT}"]
+    on_katib = check_cluster(config(search={"backend": "katib"}))
+    assert one(on_katib, "service account").what == "tidegate-trial not in tidegate"
+    assert one(check_cluster(config()), "service account").status == "ok"
 
 
 def test_every_denied_verb_is_named_with_the_code_that_needs_it(cluster):

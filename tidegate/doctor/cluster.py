@@ -33,7 +33,7 @@ _CHECKS = (
         "ask an administrator for `kubectl get nodes --show-labels`, or the right to list nodes",
     ),
     _Check("namespace", namespace.check_namespace, _ASK),
-    _Check("service account", namespace.check_service_account, _ASK),
+    _Check("service account", namespace.check_service_accounts, _ASK),
     _Check(
         "rights",
         namespace.check_rights,

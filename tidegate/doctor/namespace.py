@@ -8,6 +8,8 @@ from tidegate.doctor.control_plane import Cluster
 from tidegate.doctor.findings import Finding, ok, problem, unknown, warning
 from tidegate.doctor.rights import PIPELINE_RIGHTS
 
+#: As `tidegate.search.pods.SERVICE_ACCOUNT`, which is not imported for Katib's models come with it.
+_TRIAL_ACCOUNT = "tidegate-trial"
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _COLLECTOR = "katib.kubeflow.org/metrics-collector-injection"
 _COMPLETING = "tidegate-restricted-defaults"
@@ -67,15 +69,20 @@ def _completed_pods(cluster: Cluster) -> Finding:
     )
 
 
-def check_service_account(cluster: Cluster) -> Iterator[Finding]:
-    """Find the ServiceAccount that steps run as."""
+def check_service_accounts(cluster: Cluster) -> Iterator[Finding]:
+    """Find the ServiceAccounts that steps and trials run as."""
     place = settings(cluster)
-    account = place.service_account
-    if cluster.api.get(f"/api/v1/namespaces/{place.namespace}/serviceaccounts/{account}") is None:
-        mend = "install Tidegate's manifests, or mend cluster.service_account"
-        yield problem("service account", f"{place.namespace}/{account} does not exist", mend)
+    accounts = [place.service_account]
+    if cluster.config is None or cluster.config.search.backend == "katib":
+        accounts.append(_TRIAL_ACCOUNT)
+    home = f"/api/v1/namespaces/{place.namespace}/serviceaccounts"
+    missing = [name for name in accounts if cluster.api.get(f"{home}/{name}") is None]
+    if missing:
+        what = f"{', '.join(missing)} not in {place.namespace}"
+        mend = "install Tidegate's manifests, or mend cluster.namespace and service_account"
+        yield problem("service account", what, mend)
     else:
-        yield ok("service account", f"{place.namespace}/{account}")
+        yield ok("service account", f"{', '.join(accounts)} in {place.namespace}")
 
 
 def check_rights(cluster: Cluster) -> Iterator[Finding]:
