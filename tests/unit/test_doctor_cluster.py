@@ -28,6 +28,7 @@ def cluster(tmp_path, monkeypatch):
     with served(FakeCluster()) as fake:
         write_kubeconfig(tmp_path / "kubeconfig", fake.address)
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        monkeypatch.delenv("KF_PIPELINES_ENDPOINT", raising=False)
         yield fake
 
 
@@ -364,12 +365,14 @@ def test_what_a_credential_plugin_prints_is_never_shown(cluster, tmp_path, caplo
     assert TOKEN not in caplog.text
 
 
-def test_the_pipelines_api_is_asked_where_the_configuration_says(cluster):
+def test_the_pipelines_api_is_asked_where_the_configuration_says(cluster, monkeypatch):
     whole(cluster)
     with served(FakeCluster()) as pipelines:
         pipelines.answer = lambda *_: (200, {"multi_user": True})
         settings = config(cluster={"endpoint": pipelines.address})
         assert one(check_cluster(settings), "pipelines API").what.endswith("multi-user")
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", pipelines.address)
+        assert one(check_cluster(config()), "pipelines API").status == "ok"
         pipelines.answer = lambda *_: (200, {"multi_user": False})
         finding = one(check_cluster(settings), "pipelines API")
         assert finding.status == "problem"

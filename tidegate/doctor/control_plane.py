@@ -1,6 +1,7 @@
 """What is installed on the cluster: Kubeflow's parts, KServe and what they lean on."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -87,13 +88,14 @@ def _pipelines_api(cluster: Cluster) -> Finding:
     import urllib3
 
     endpoint = cluster.config.cluster.endpoint if cluster.config else None
+    endpoint = endpoint or os.environ.get("KF_PIPELINES_ENDPOINT")
     name = "pipelines API"
     if endpoint is None:
         return unknown(
             name,
             "not asked: cluster.endpoint is not set",
-            "write cluster.endpoint, for example http://localhost:8888 with "
-            "`kubectl -n kubeflow port-forward svc/ml-pipeline 8888`",
+            "write cluster.endpoint, for example http://localhost:8080 with "
+            "`kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80`",
         )
     parts = urlsplit(endpoint if "://" in endpoint else f"http://{endpoint}")
     # An address may carry a password, which is not to be shown.
