@@ -14,11 +14,20 @@ def report(
     evaluation: dsl.Input[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     card: dsl.Output[dsl.Markdown],
+    metrics: dsl.Output[dsl.Metrics],
 ) -> None:
     """Render report.html and model_card.md."""
     from pathlib import Path
 
+    from components.kubeflow_ui import log_metrics
+    from tidegate.config import RunConfig
+    from tidegate.cost import cost_line, search_cost
     from tidegate.evaluation.steps import write_report
+    from tidegate.records import SearchResult
+    from tidegate.store import read_record
+
+    search = read_record(Path(trials.path) / "search.json", SearchResult)
+    cost = search_cost(search, RunConfig.model_validate_json(config))
 
     write_report(
         config=config,
@@ -29,4 +38,7 @@ def report(
         evaluation=Path(evaluation.path),
         page=Path(page.path),
         card=Path(card.path),
+        search_cost=cost_line(cost),
     )
+    asked = cost.model_dump(exclude={"currency"})
+    log_metrics(metrics, {f"search_{name}": value for name, value in asked.items()})

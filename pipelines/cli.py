@@ -1,4 +1,4 @@
-"""The command line; exit codes: 0 done, 1 a defect, 2 bad input, 3 hold with --fail-on-hold."""
+"""The command line; exit codes: 0 done, 1 a defect, 2 bad input, 3 when asked to refuse."""
 
 import errno
 import os
@@ -231,6 +231,44 @@ def monitor(
             f"{test.name:<6} p={test.p_value:.4f} (alarm below {test.threshold:.4f}) {verdict}"
         )
     typer.echo(f"{'drift' if report.drifted else 'no drift'}; wrote {output}")
+
+
+@app.command()
+def doctor(
+    on_cluster: Annotated[
+        bool, typer.Option("--cluster", help="examine the cluster instead of this machine")
+    ] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="configuration to examine for [defaults]")
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(help="context of the kubeconfig [the current one]")
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="exit 3 on a problem")] = False,
+) -> None:
+    """Say what is missing here or on the cluster, and how to mend it; changes nothing."""
+    from rich.console import Console
+
+    from tidegate.config import load_config
+    from tidegate.doctor.cluster import check_cluster
+    from tidegate.doctor.findings import findings_table, summary
+    from tidegate.doctor.machine import check_machine, checkout
+
+    if context is not None and not on_cluster:
+        raise BadInput("--context", "names a cluster", "write --cluster too")
+    settings = None if config is None else load_config(config)
+    if on_cluster:
+        findings = check_cluster(settings, context)
+    else:
+        out = Path("runs") / settings.name if settings else Path("runs")
+        python = Path(sys.prefix).parent / ".venv-monitor" / "bin" / "python"
+        findings = check_machine(
+            out.resolve(), monitor_python=python, root=checkout(), config=settings
+        )
+    Console(highlight=False).print(findings_table(findings))
+    typer.echo(summary(findings))
+    if strict and any(finding.status == "problem" for finding in findings):
+        raise typer.Exit(3)
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from pipelines.local import StepEvent
 from pipelines.run_record import RunRecord
+from tidegate.cost import cost_line
 from tidegate.records import EvaluationReport
 from tidegate.search.progress import SearchProgress
 
@@ -122,6 +123,8 @@ def print_outcome(console: Console, out: Path, run: RunRecord, report: Evaluatio
     console.print(Text(f"report    {out / 'report.html'}"), soft_wrap=True)
     console.print(Text(f"bundle    {out / 'bundle'}"), soft_wrap=True)
     console.print(Text(f"took      {run.seconds:.1f} s"))
+    if run.cost is not None and run.cost.amount is not None:
+        console.print(Text(f"cost      {cost_line(run.cost)}"), soft_wrap=True)
 
 
 def figures(report: EvaluationReport) -> list[str]:

@@ -14,9 +14,10 @@ from pathlib import Path
 from pipelines.local import StepEvent, follow, worker_command
 from pipelines.run_record import RunRecord, StepRecord
 from tidegate.config import RunConfig
+from tidegate.cost import run_cost
 from tidegate.errors import BadInput
 from tidegate.plan import plan_retrain
-from tidegate.records import EvaluationReport
+from tidegate.records import EvaluationReport, SearchResult
 from tidegate.store import read_json, read_record, write_json, write_record
 
 #: Steps of the retrain pipeline in order; `pipelines.retrain` is imported by the worker alone.
@@ -131,9 +132,16 @@ def execute(plan: RunPlan, report: Callable[[StepEvent], None]) -> RunRecord:
             _keep_validation(plan)
             _leave(plan, clock.record(plan, "failed", error=str(error)))
             raise
-    record = clock.record(plan, "done", evaluation)
+    record = _with_cost(clock.record(plan, "done", evaluation), plan)
     write_record(plan.out / "run.json", record)
     return record
+
+
+def _with_cost(record: RunRecord, plan: RunPlan) -> RunRecord:
+    """Price the steps that ran; what came from the cache cost nothing this time."""
+    ran = {step.name: step.seconds or 0.0 for step in record.steps if step.status == "done"}
+    search = read_record(plan.out / "search.json", SearchResult) if "search" in ran else None
+    return record.model_copy(update={"cost": run_cost(ran, search, plan.config)})
 
 
 def _prepare(plan: RunPlan) -> None:

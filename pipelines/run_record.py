@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from tidegate.records import Record
+from tidegate.records import Record, RunCost
 
 
 class StepRecord(Record):
@@ -30,4 +30,5 @@ class RunRecord(Record):
     decision: Literal["promote", "hold", "insufficient_data"] | None = None
     reasons: tuple[str, ...] = ()
     metrics: Mapping[str, float | None] = {}
+    cost: RunCost | None = None
     error: str | None = None

@@ -68,7 +68,10 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
     baseline = find_baseline(config, store, run_digest=digests["run"])
     arguments = {
         "name": config.name,
-        "config": config.model_dump_json(exclude={"rollout", "monitor", "cluster", "baseline"}),
+        # For the report, which is for many eyes: an address may carry a password.
+        "config": config.model_dump_json(
+            exclude={"rollout": True, "monitor": True, "baseline": True, "cluster": {"endpoint"}}
+        ),
         "data": config.data.model_dump_json(),
         "validation": config.validation.model_dump_json(),
         "features": config.features.model_dump_json(),

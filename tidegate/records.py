@@ -175,6 +175,19 @@ class SearchResult(Record):
     stopped_by: Literal["trials", "minutes"]
 
 
+# --- cost -------------------------------------------------------------------------------------
+
+
+class RunCost(Record):
+    """What pods asked for, and for how long; `amount` is None when no pool has a price."""
+
+    cpu_hours: float
+    memory_gib_hours: float
+    gpu_hours: float
+    amount: float | None
+    currency: str
+
+
 # --- candidate -------------------------------------------------------------------------------
 
 

@@ -153,6 +153,7 @@ def rendered(strength=6.0):
         snapshot=snapshot(),
         config=CONFIG,
         digests=DIGESTS,
+        search_cost="0.5 EUR (12 CPU h, 24 GiB h, 0 GPU h requested)",
     )
     return found, page
 
@@ -160,6 +161,12 @@ def rendered(strength=6.0):
 @pytest.fixture(scope="module")
 def promoted():
     return rendered()
+
+
+def test_the_search_section_tells_what_the_search_cost(promoted):
+    _, page = promoted
+    section = page.split('<section id="search"', 1)[1].split("</section>", 1)[0]
+    assert "Cost of the search: 0.5 EUR (12 CPU h, 24 GiB h, 0 GPU h requested)." in section
 
 
 class _Page(HTMLParser):

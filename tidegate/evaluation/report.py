@@ -40,6 +40,7 @@ def render_report(
     snapshot: Snapshot,
     config: Mapping[str, Any],
     digests: Mapping[str, str],
+    search_cost: str | None = None,
 ) -> str:
     """Return the report as one self-contained HTML page.
 
@@ -59,6 +60,8 @@ def render_report(
         The run's configuration, as JSON values.
     digests : mapping
         Name to digest: the lineage.
+    search_cost : str, optional
+        What the search cost, in one line.
     """
     import jinja2
 
@@ -100,6 +103,7 @@ def render_report(
         charts={name: _embedded(spec) for name, spec in drawn.items() if spec is not None},
         columns=columns,
         search=search,
+        search_cost=search_cost,
         best=best,
         fitted=_fit(best),
         stated=stated,

@@ -92,6 +92,7 @@ def write_report(
     evaluation: Path,
     page: Path,
     card: Path,
+    search_cost: str | None = None,
 ) -> None:
     """Render ``report.html`` and ``model_card.md``.
 
@@ -103,6 +104,8 @@ def write_report(
         Folders that the earlier steps wrote.
     page, card : Path
         Files to write.
+    search_cost : str, optional
+        What the search cost, in one line.
     """
     report = read_record(evaluation / "evaluation.json", EvaluationReport)
     data = read_record(snapshot / "snapshot.json", Snapshot)
@@ -115,6 +118,7 @@ def write_report(
         snapshot=data,
         config=json.loads(config),
         digests=json.loads(digests),
+        search_cost=search_cost,
     )
     write_text(page, page_text)
     write_text(card, model_card(evaluation=report, snapshot=data, digests=json.loads(digests)))
