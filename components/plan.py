@@ -15,6 +15,7 @@ def plan(config: str, workspace: str) -> NamedTuple(  # type: ignore[valid-type]
         ("validation", str),
         ("features", str),
         ("search_settings", str),
+        ("cluster", str),
         ("policy", str),
         ("baseline", str),
         ("approval", str),

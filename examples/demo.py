@@ -82,6 +82,7 @@ def free_port() -> int:
 def main() -> None:
     """Run, serve, ask, and check the holdout for drift."""
     began = time.monotonic()
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     messages = extract_sms()
     write_table(FOLDER / "sms.parquet", messages)
     config = FOLDER / "sms.yaml"

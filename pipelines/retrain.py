@@ -113,6 +113,7 @@ def _steps(given: Mapping[str, Any], place: Place) -> RetrainOutputs:
     searched = place(
         search(
             search=given["search_settings"],
+            cluster=given["cluster"],
             code_digest=code_digest,
             feature_set=featurized.outputs["feature_set"],
         ),
@@ -182,6 +183,7 @@ def _on_this_machine(image: str) -> dsl.base_component.BaseComponent:
         validation: str,
         features: str,
         search_settings: str,
+        cluster: str,
         policy: str,
         baseline: str,
         approval: str,

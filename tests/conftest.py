@@ -1,5 +1,7 @@
 """Synthetic posts: small tables that behave like moderation data and hold nobody's words."""
 
+import sys
+import textwrap
 from collections.abc import Callable
 
 import numpy as np
@@ -41,3 +43,46 @@ def synthetic_posts(rows: int, *, seed: int = 0, prevalence: float = 0.3) -> pd.
 def make_posts() -> Callable[..., pd.DataFrame]:
     """Give tests the generator itself."""
     return synthetic_posts
+
+
+@pytest.fixture
+def plugin(tmp_path, monkeypatch):
+    """Install a package that offers one algorithm by entry point, as a third party would."""
+
+    def install(name, source):
+        site = tmp_path / "site"
+        folder = site / f"{name}_plugin-1.0.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}-plugin\nVersion: 1.0\n"
+        )
+        (folder / "entry_points.txt").write_text(
+            f"[tidegate.algorithms]\n{name} = {name}_plugin:{name.upper()}\n"
+        )
+        header = "from dataclasses import replace\nfrom tidegate.models.linear import LOGISTIC\n"
+        (site / f"{name}_plugin.py").write_text(header + textwrap.dedent(source))
+        monkeypatch.syspath_prepend(str(site))
+        monkeypatch.delitem(sys.modules, f"{name}_plugin", raising=False)
+
+    return install
+
+
+@pytest.fixture
+def features(tmp_path):
+    """A feature set with a train and a validation split, and no holdout to be read."""
+    import numpy as np
+    import pandas as pd
+    import scipy.sparse as sp
+
+    random = np.random.default_rng(0)
+    folder = tmp_path / "features"
+    folder.mkdir()
+    for split, rows in (("train", 300), ("validation", 150)):
+        y = (random.random(rows) < 0.3).astype(np.int8)
+        probability = np.full((rows, 30), 0.1)
+        probability[:, :4] = np.where(y[:, None] == 1, 0.3, 0.05)
+        words = (random.random((rows, 30)) < probability).astype(np.float32)
+        sp.save_npz(folder / f"{split}.npz", sp.csr_matrix(words))
+        roles = pd.DataFrame({"_id": range(rows), "_label": y, "_weight": np.ones(rows)})
+        roles.to_parquet(folder / f"{split}.parquet")
+    return folder

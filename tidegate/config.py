@@ -148,10 +148,10 @@ class SearchConfig(Section):
     """Which algorithms to try and for how long."""
 
     algorithms: Names = ("logistic", "xgboost")
-    backend: Literal["local", "katib", "trainer"] = Field(
-        "local", description="where trials run: this step's own pod, Katib, or Kubeflow Trainer"
+    backend: Literal["local", "katib"] = Field(
+        "local", description="where trials run: in the search step itself, or as Katib's trials"
     )
-    strategy: Literal["multivariate-tpe", "random", "grid", "hyperband", "pbt"] = "multivariate-tpe"
+    strategy: Literal["multivariate-tpe", "random", "grid", "hyperband"] = "multivariate-tpe"
     minutes: Annotated[float, Field(gt=0)] = 10
     trials: Annotated[int, Field(ge=1)] = 40
     parallel: Annotated[int, Field(ge=1)] = 2

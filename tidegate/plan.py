@@ -9,7 +9,9 @@ from pathlib import Path
 from tidegate.config import RunConfig
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
+from tidegate.models.catalogue import algorithm
 from tidegate.rollout.baseline import find_baseline
+from tidegate.search.backends import cluster_settings
 from tidegate.store import code_digest, digest_json, read_json
 
 #: Libraries whose version can change a result; they are part of every cache key.
@@ -48,8 +50,10 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
     Raises
     ------
     BadInput
-        If the data, the baseline or the reference run cannot be read.
+        If an algorithm is unknown, or the data, the baseline or the reference run cannot be read.
     """
+    for name in config.search.algorithms:
+        algorithm(name)
     versions = _versions()
     digests = {
         "source": digest_sources(config.data.source),
@@ -69,6 +73,7 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         "validation": config.validation.model_dump_json(),
         "features": config.features.model_dump_json(),
         "search_settings": config.search.model_dump_json(),
+        "cluster": cluster_settings(config),
         "policy": config.policy.model_dump_json(),
         "baseline": baseline.model_dump_json(),
         "approval": config.rollout.approval,

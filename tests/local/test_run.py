@@ -277,6 +277,13 @@ def test_a_missing_table_is_refused_before_anything_is_written(workshop):
     assert not out.exists()
 
 
+def test_an_unknown_algorithm_is_refused_before_anything_is_written(workshop):
+    out = workshop / "runs" / "unknown"
+    config = write_config(workshop, search={"algorithms": ["xgbost"]})
+    assert "did you mean 'xgboost'?" in refused(workshop, ["run", config, "--out", out])
+    assert not out.exists()
+
+
 def test_an_output_folder_that_cannot_be_made_is_refused(workshop):
     config = write_config(workshop)
     said = refused(workshop, ["run", config, "--out", workshop / "posts.parquet" / "out"])

@@ -1,3 +1,5 @@
+import itertools
+import math
 import re
 
 import pytest
@@ -6,7 +8,7 @@ from hypothesis import strategies as st
 
 from tidegate.errors import BadInput
 from tidegate.models.interface import Choice, FloatRange, IntRange
-from tidegate.search.space import contains, parse_words, suggest, word
+from tidegate.search.space import contains, grid_points, parse_words, suggest, word
 
 SPACE = {
     "rate": FloatRange(1e-6, 0.5, log=True),
@@ -69,3 +71,25 @@ def test_optuna_suggests_points_of_the_space():
     assert all(contains(SPACE, point) for point in drawn)
     assert sum(point["rate"] < 1e-3 for point in drawn) > 15
     assert {type(point["warm"]) for point in drawn} == {bool}
+
+
+DEFAULTS = {"rate": 0.01, "depth": 4, "mode": "slow", "warm": False}
+
+
+@given(st.integers(1, 500))
+def test_a_grid_is_as_large_as_it_may_be_and_lies_in_the_space(most):
+    grid = grid_points(SPACE, DEFAULTS, most)
+    counts = {name: len(values) for name, values in grid.items()}
+    assert math.prod(counts.values()) <= most
+    for name in ("rate", "depth"):
+        # Whole numbers end at eight values; nothing else keeps a finer grid from fitting.
+        finer = math.prod({**counts, name: counts[name] + 1}.values())
+        assert finer > most or counts["depth"] == 8
+    for point in itertools.product(*grid.values()):
+        assert contains(SPACE, dict(zip(grid, point, strict=True)))
+
+
+def test_a_grid_of_one_point_is_the_defaults_and_a_larger_one_has_the_ends():
+    assert grid_points(SPACE, DEFAULTS, 1) == {name: (v,) for name, v in DEFAULTS.items()}
+    grid = grid_points({"rate": SPACE["rate"]}, DEFAULTS, 3)
+    assert grid["rate"] == pytest.approx((1e-6, (1e-6 * 0.5) ** 0.5, 0.5), rel=1e-5)

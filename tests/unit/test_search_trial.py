@@ -1,3 +1,4 @@
+import json
 import re
 
 import numpy as np
@@ -87,3 +88,51 @@ def test_as_a_katib_job_it_refuses_words_outside_the_space(features, tmp_path, c
     assert capsys.readouterr().err == "C: must be in [0.01, 100.0], got 1000; mend the value\n"
     assert main([*arguments(features, tmp_path), "C"]) == 2
     assert "expected name=value" in capsys.readouterr().err
+
+
+def test_as_a_katib_job_it_writes_its_curve_as_it_comes(features, tmp_path, monkeypatch):
+    class KilledError(BaseException):
+        pass
+
+    def print_one(precision, loss, told=[]):  # noqa: B006
+        told.append(precision)
+        if len(told) == 2:
+            raise KilledError
+
+    monkeypatch.setattr("tidegate.search.trial._tell", print_one)
+    words = [f"{name}={value}" for name, value in XGBOOST.defaults.items()]
+    chosen = ["--features", str(features), "--algorithm", "xgboost", "--out", str(tmp_path)]
+    with pytest.raises(KilledError):
+        main([*chosen, *words])
+    points = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
+    assert [point["step"] for point in points] == [1, 11]
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_as_a_katib_job_it_says_in_its_folder_why_it_crashed(tmp_path):
+    words = ["C=0.5", "class_weight=none"]
+    with pytest.raises(FileNotFoundError):
+        main([*arguments(tmp_path / "nowhere", tmp_path / "out"), *words])
+    result = store.read_record(tmp_path / "out" / "result.json", TrialResult)
+    assert (result.status, result.params) == ("failed", {"C": 0.5, "class_weight": "none"})
+    assert result.error.startswith("FileNotFoundError: ")
+
+
+@pytest.mark.parametrize(("reports", "status"), [("2/9", "early_stopped"), ("9/9", "succeeded")])
+def test_a_trial_of_few_reports_is_cut_short_and_one_of_all_is_whole(
+    features, tmp_path, reports, status
+):
+    words = [f"{name}={value}" for name, value in XGBOOST.defaults.items()]
+    chosen = ["--features", str(features), "--algorithm", "xgboost", "--out", str(tmp_path)]
+    assert main([*chosen, "--reports", reports, *words]) == 0
+    result = store.read_record(tmp_path / "result.json", TrialResult)
+    assert result.status == status
+    assert (len(result.curve) == 2) is (status == "early_stopped")
+    assert (tmp_path / "model").is_dir() is (status == "succeeded")
+
+
+@pytest.mark.parametrize("reports", ["3", "0/3", "x/3", "3/"])
+def test_reports_that_are_no_share_are_refused(features, tmp_path, capsys, reports):
+    words = ["--reports", reports, "C=1.0", "class_weight=none"]
+    assert main([*arguments(features, tmp_path), *words]) == 2
+    assert "--reports: expected N/OF" in capsys.readouterr().err

@@ -7,17 +7,18 @@ import io
 import json
 import zlib
 from collections.abc import Collection, Sequence
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from tidegate import store
 from tidegate.errors import BadInput
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 _EXTENSIONS = "end the name in .parquet, .csv or .jsonl (.gz may follow)"
 
 
-def read_source(sources: Sequence[str], *, as_text: Collection[str] = ()) -> pd.DataFrame:
+def read_source(sources: Sequence[str], *, as_text: Collection[str] = ()) -> "pd.DataFrame":
     """Read one table from one or more files.
 
     Parameters
@@ -34,6 +35,8 @@ def read_source(sources: Sequence[str], *, as_text: Collection[str] = ()) -> pd.
         If a file is missing, of an unknown kind, unreadable or without rows. The message names
         the file and, where there is one, the line; never the content of a row.
     """
+    import pandas as pd
+
     frames = [_read_one(uri, as_text) for uri in sources]
     table = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
     if table.empty:
@@ -69,7 +72,7 @@ def require_column(name: str, columns: Collection[str], where: str) -> None:
     raise BadInput(where, f"the table has no column {name!r}", mend)
 
 
-def _read_one(uri: str, as_text: Collection[str]) -> pd.DataFrame:
+def _read_one(uri: str, as_text: Collection[str]) -> "pd.DataFrame":
     bare = uri.lower().removesuffix(".gz")
     kind = bare.rsplit(".", 1)[-1] if "." in bare else ""
     if kind not in {"parquet", "pq", "csv", "jsonl", "ndjson"}:
@@ -119,7 +122,7 @@ def _unreachable(uri: str, error: Exception) -> BadInput:
     return BadInput(uri, f"cannot be read: {type(error).__name__}: {error}", "check data.source")
 
 
-def _read_parquet(uri: str, content: bytes) -> pd.DataFrame:
+def _read_parquet(uri: str, content: bytes) -> "pd.DataFrame":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -144,7 +147,7 @@ def _decode(uri: str, content: bytes) -> str:
         ) from None
 
 
-def _read_csv(uri: str, content: bytes, as_text: Collection[str]) -> pd.DataFrame:
+def _read_csv(uri: str, content: bytes, as_text: Collection[str]) -> "pd.DataFrame":
     import pyarrow as pa
     import pyarrow.csv as pacsv
 
@@ -189,7 +192,7 @@ def _check_rows(uri: str, text: str) -> list[str]:
     return header
 
 
-def _read_jsonl(uri: str, content: bytes) -> pd.DataFrame:
+def _read_jsonl(uri: str, content: bytes) -> "pd.DataFrame":
     rows: list[Any] = []
     # Only "\n" ends a line: str.splitlines would also cut at separators inside a text.
     for number, line in enumerate(_decode(uri, content).split("\n"), start=1):
@@ -204,6 +207,8 @@ def _read_jsonl(uri: str, content: bytes) -> pd.DataFrame:
         if not isinstance(row, dict):
             raise BadInput(uri, f"line {number}: not an object", "write one object a line")
         rows.append({name: _whole(value) for name, value in row.items()})
+    import pandas as pd
+
     return pd.DataFrame(rows)
 
 

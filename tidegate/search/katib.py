@@ -1,4 +1,4 @@
-"""The same search as Katib Experiments: built here, one an algorithm; never submitted here."""
+"""The same search as Katib Experiments: one an algorithm, built here and submitted elsewhere."""
 
 import re
 from dataclasses import dataclass
@@ -8,14 +8,27 @@ from kubeflow_katib_api import models as katib
 
 from tidegate import store
 from tidegate.config import ClusterConfig, SearchConfig
+from tidegate.errors import BadInput
 from tidegate.models.interface import Algorithm, Choice, FloatRange, IntRange
-from tidegate.search.space import word
+from tidegate.search.pods import CONTAINER, WORKSPACE, labels, pool_of, trial_pod
+from tidegate.search.space import grid_points, word
+
+PLAN_LABEL = "tidegate/plan"
+MINUTES_ANNOTATION = "tidegate/minutes"
+#: What hyperband shares out: how many reports of its learning curve a trial may make.
+REPORTS = "reports"
 
 _SHELL_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
-_WORKSPACE = "/workspace"
-_CONTAINER = "trial"
-#: Any user but root will do; a fixed one lets trials of one search read each other's files.
-_USER = 1000
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The object with which an Experiment goes: the run's Workflow or the step's Pod."""
+
+    api_version: str
+    kind: str
+    name: str
+    uid: str
 
 
 @dataclass(frozen=True)
@@ -24,25 +37,28 @@ class ExperimentPlan:
 
     Parameters
     ----------
-    name : str
-        The configuration's name.
+    search_id : str
+        Marks all Experiments of one search; a label's value.
     algorithm : Algorithm
         One of those that `search` lists.
+    trials : int
+        How many trials this algorithm gets, from `shares`.
     search, cluster : SearchConfig, ClusterConfig
-        Budgets, seeds and stop rule; namespace and image.
-    workspace_claim : str
-        The PersistentVolumeClaim that holds features and takes models.
-    features, trials : str
-        Folders inside the claim: the feature set, and where every trial leaves its model.
+        Budgets, seeds and stop rule; namespace, images, workspace and node pools.
+    features, folder : str
+        Folders inside the workspace: the feature set, and where every trial leaves its model.
+    owner : Owner, optional
+        Kubernetes removes the Experiment when its owner is gone.
     """
 
-    name: str
+    search_id: str
     algorithm: Algorithm
+    trials: int
     search: SearchConfig
     cluster: ClusterConfig
-    workspace_claim: str
     features: str
-    trials: str
+    folder: str
+    owner: Owner | None = None
 
 
 def build_experiment(plan: ExperimentPlan) -> Any:
@@ -54,11 +70,12 @@ def build_experiment(plan: ExperimentPlan) -> Any:
 
     Raises
     ------
+    BadInput
+        If the strategy cannot be had with so many parallel trials.
     ValueError
-        If the plan's algorithm is not listed in its search, or a folder's name would need quotes
-        in a shell.
+        If a folder's name would need quotes in a shell.
     """
-    trials = _trial_count(plan)
+    parameters, trials, parallel, algorithm, stopping = _strategy(plan)
     spec = katib.V1beta1ExperimentSpec(
         objective=katib.V1beta1ObjectiveSpec(
             type="maximize",
@@ -70,46 +87,31 @@ def build_experiment(plan: ExperimentPlan) -> Any:
                 for name in ("average_precision", "log_loss")
             ],
         ),
-        algorithm=katib.V1beta1AlgorithmSpec(
-            algorithm_name="multivariate-tpe",
-            algorithm_settings=[
-                katib.V1beta1AlgorithmSetting(name="random_state", value=str(plan.search.seed))
-            ],
-        ),
-        early_stopping=katib.V1beta1EarlyStoppingSpec(
-            algorithm_name="medianstop",
-            algorithm_settings=[
-                katib.V1beta1EarlyStoppingSetting(
-                    name="min_trials_required", value=str(plan.search.median_stop_min_trials)
-                ),
-                katib.V1beta1EarlyStoppingSetting(
-                    name="start_step", value=str(plan.search.median_stop_start_step)
-                ),
-            ],
-        ),
+        algorithm=algorithm,
+        early_stopping=stopping,
         max_trial_count=trials,
         # As on one machine: a crashed trial is recorded and the others go on.
         max_failed_trial_count=trials,
-        parallel_trial_count=min(plan.search.parallel, trials),
+        parallel_trial_count=parallel,
         resume_policy="Never",
-        parameters=[
-            _parameter(name, dimension) for name, dimension in plan.algorithm.search_space.items()
-        ],
+        parameters=parameters,
         metrics_collector_spec=katib.V1beta1MetricsCollectorSpec(
             collector=katib.V1beta1CollectorSpec(kind="StdOut")
         ),
-        trial_template=_trial_template(plan),
+        trial_template=_trial_template(plan, [parameter.name for parameter in parameters]),
     )
     digest = store.digest_json(spec.to_dict())
-    label = re.sub(r"[^a-z0-9]+", "-", plan.algorithm.name.lower()).strip("-")
+    name = re.sub(r"[^a-z0-9]+", "-", plan.algorithm.name.lower()).strip("-")
     return katib.V1beta1Experiment(
         api_version="kubeflow.org/v1beta1",
         kind="Experiment",
         metadata=katib.IoK8sApimachineryPkgApisMetaV1ObjectMeta(
             # Short: Katib appends to it, and a pod's name ends at 63 characters.
-            name=f"tidegate-{label[:14].rstrip('-')}-{digest[:12]}",
+            name=f"tidegate-{name[:14].rstrip('-')}-{digest[:12]}",
             namespace=plan.cluster.namespace,
-            labels=_labels(plan),
+            labels={**labels(plan.algorithm, plan.search_id), PLAN_LABEL: digest[:40]},
+            annotations={MINUTES_ANNOTATION: f"{plan.search.minutes:g}"},
+            owner_references=_owner_references(plan.owner),
         ),
         spec=spec,
     )
@@ -121,37 +123,114 @@ def to_manifest(experiment: Any) -> dict[str, Any]:
     return document
 
 
-def _trial_count(plan: ExperimentPlan) -> int:
-    """Return this algorithm's share of the trials; they take turns in the configured order."""
-    names = list(dict.fromkeys(plan.search.algorithms))
-    if plan.algorithm.name not in names:
-        raise ValueError(f"{plan.algorithm.name} is not one of search.algorithms: {names}")
-    each, left = divmod(plan.search.trials, len(names))
-    return max(1, each + (names.index(plan.algorithm.name) < left))
+def shares(trials: int, names: list[str]) -> dict[str, int]:
+    """Return how many of the trials each algorithm gets; they take turns in their order."""
+    each, left = divmod(trials, len(names))
+    return {name: each + (place < left) for place, name in enumerate(names)}
+
+
+def _owner_references(owner: Owner | None) -> list[Any] | None:
+    if owner is None:
+        return None
+    return [
+        katib.IoK8sApimachineryPkgApisMetaV1OwnerReference(
+            api_version=owner.api_version, kind=owner.kind, name=owner.name, uid=owner.uid
+        )
+    ]
+
+
+def _strategy(plan: ExperimentPlan) -> tuple[list[Any], int, int, Any, Any]:
+    """Return parameters, trials, parallel trials, Katib's algorithm and its stop rule."""
+    search, space = plan.search, plan.algorithm.search_space
+    parallel = min(search.parallel, plan.trials)
+    stopping = _median_stop(search)
+    parameters = [_parameter(name, dimension) for name, dimension in space.items()]
+    settings = {"random_state": str(search.seed)}
+    if search.strategy == "grid":
+        points = grid_points(space, plan.algorithm.defaults, plan.trials)
+        parameters = [_categorical(name, [word(v) for v in points[name]]) for name in space]
+        size = 1
+        for values in points.values():
+            size *= len(values)
+        return parameters, size, min(parallel, size), _algorithm("grid", settings), stopping
+    if search.strategy == "hyperband":
+        rung, whole = _bracket(plan)
+        # Katib 0.19 asks its service for as many points as trials may start, and fails unless it
+        # gets just so many: of all brackets only one of two rungs, many trials then one, fits.
+        settings = {"resource_name": REPORTS, "eta": str(rung), "r_l": str(whole)}
+        parameters.append(_parameter(REPORTS, IntRange(1, whole)))
+        return parameters, rung + 1, rung, _algorithm("hyperband", settings), None
+    return parameters, plan.trials, parallel, _algorithm(search.strategy, settings), stopping
+
+
+def _bracket(plan: ExperimentPlan) -> tuple[int, int]:
+    """Return hyperband's trials in the first rung, and the reports of one that is not cut short.
+
+    With the reduction factor equal to the first rung, the second one is a single whole trial.
+    """
+    rung = min(plan.search.parallel, plan.trials - 1)
+    if rung < 2:
+        raise BadInput(
+            "search.strategy",
+            f"hyperband compares trials side by side, and {plan.algorithm.name} gets {plan.trials} "
+            f"trials, {plan.search.parallel} at once",
+            "write parallel: 4 and at least 5 trials an algorithm",
+        )
+    return rung, rung * (rung - 1)
+
+
+def _algorithm(name: str, settings: dict[str, str]) -> Any:
+    return katib.V1beta1AlgorithmSpec(
+        algorithm_name=name,
+        algorithm_settings=[
+            katib.V1beta1AlgorithmSetting(name=key, value=value) for key, value in settings.items()
+        ],
+    )
+
+
+def _median_stop(search: SearchConfig) -> Any:
+    settings = {
+        "min_trials_required": search.median_stop_min_trials,
+        "start_step": search.median_stop_start_step,
+    }
+    return katib.V1beta1EarlyStoppingSpec(
+        algorithm_name="medianstop",
+        algorithm_settings=[
+            katib.V1beta1EarlyStoppingSetting(name=name, value=str(value))
+            for name, value in settings.items()
+        ],
+    )
 
 
 def _parameter(name: str, dimension: FloatRange | IntRange | Choice) -> Any:
     if isinstance(dimension, Choice):
-        kind = "categorical"
-        space = katib.V1beta1FeasibleSpace(list=[word(value) for value in dimension.values])
-    else:
-        kind = "int" if isinstance(dimension, IntRange) else "double"
-        space = katib.V1beta1FeasibleSpace(
-            min=word(dimension.low),
-            max=word(dimension.high),
-            distribution="logUniform" if dimension.log else "uniform",
-        )
-        if kind == "int" and not dimension.log:
-            # Without a step, Katib's Optuna service passes None on, which Optuna refuses.
-            space.step = "1"
+        return _categorical(name, [word(value) for value in dimension.values])
+    kind = "int" if isinstance(dimension, IntRange) else "double"
+    space = katib.V1beta1FeasibleSpace(
+        min=word(dimension.low),
+        max=word(dimension.high),
+        distribution="logUniform" if dimension.log else "uniform",
+    )
+    if kind == "int" and not dimension.log:
+        # Without a step, Katib's Optuna service passes None on, which Optuna refuses.
+        space.step = "1"
     return katib.V1beta1ParameterSpec(name=name, parameter_type=kind, feasible_space=space)
 
 
-def _trial_template(plan: ExperimentPlan) -> Any:
-    space = plan.algorithm.search_space
-    references = {"trial_name": "${trialSpec.Name}", **{name: name for name in space}}
+def _categorical(name: str, words: list[str]) -> Any:
+    return katib.V1beta1ParameterSpec(
+        name=name,
+        parameter_type="categorical",
+        feasible_space=katib.V1beta1FeasibleSpace(list=words),
+    )
+
+
+def _trial_template(plan: ExperimentPlan, parameters: list[str]) -> Any:
+    references = {"trial_name": "${trialSpec.Name}", **{name: name for name in parameters}}
+    marks = labels(plan.algorithm, plan.search_id)
+    pod = trial_pod(plan.algorithm, plan.cluster, _command(plan), marks)
     return katib.V1beta1TrialTemplate(
-        primary_container_name=_CONTAINER,
+        primary_container_name=CONTAINER,
         success_condition='status.conditions.#(type=="Complete")#|#(status=="True")#',
         failure_condition='status.conditions.#(type=="Failed")#|#(status=="True")#',
         retain=False,
@@ -164,98 +243,41 @@ def _trial_template(plan: ExperimentPlan) -> Any:
             "kind": "Job",
             "spec": {
                 "backoffLimit": 0,
+                **_spot_policy(plan),
                 "activeDeadlineSeconds": max(1, round(plan.search.minutes * 60)),
-                "template": _pod_template(plan).to_dict(),
+                "template": pod.to_dict(),
             },
         },
     )
 
 
-def _pod_template(plan: ExperimentPlan) -> Any:
-    """Return a pod that the Pod Security level ``restricted`` admits."""
-    return katib.IoK8sApiCoreV1PodTemplateSpec(
-        metadata=katib.IoK8sApimachineryPkgApisMetaV1ObjectMeta(
-            # A mesh's sidecar would outlive the trial and the Job would never complete.
-            labels={**_labels(plan), "sidecar.istio.io/inject": "false"}
-        ),
-        spec=katib.IoK8sApiCoreV1PodSpec(
-            restart_policy="Never",
-            automount_service_account_token=False,
-            security_context=katib.IoK8sApiCoreV1PodSecurityContext(
-                run_as_non_root=True,
-                run_as_user=_USER,
-                run_as_group=_USER,
-                fs_group=_USER,
-                seccomp_profile=katib.IoK8sApiCoreV1SeccompProfile(type="RuntimeDefault"),
-            ),
-            containers=[_container(plan)],
-            volumes=[
-                katib.IoK8sApiCoreV1Volume(
-                    name="workspace",
-                    persistent_volume_claim=katib.IoK8sApiCoreV1PersistentVolumeClaimVolumeSource(
-                        claim_name=plan.workspace_claim
-                    ),
-                )
-            ],
-        ),
-    )
-
-
-def _container(plan: ExperimentPlan) -> Any:
-    resources = plan.algorithm.resources
-    amounts = {"cpu": str(resources.cpu), "memory": f"{round(resources.memory_gib * 1024)}Mi"}
-    if resources.gpus:
-        amounts["nvidia.com/gpu"] = str(resources.gpus)
-    quantities = {
-        name: katib.IoK8sApimachineryPkgApiResourceQuantity(amount)
-        for name, amount in amounts.items()
-    }
-    environment = {
-        "OMP_NUM_THREADS": str(resources.cpu),
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "GOMP_SPINCOUNT": "0",
-        "PYTHONUNBUFFERED": "1",
-    }
-    return katib.IoK8sApiCoreV1Container(
-        name=_CONTAINER,
-        image=plan.cluster.image,
-        command=_command(plan),
-        env=[
-            katib.IoK8sApiCoreV1EnvVar(name=name, value=value)
-            for name, value in environment.items()
-        ],
-        resources=katib.IoK8sApiCoreV1ResourceRequirements(requests=quantities, limits=quantities),
-        security_context=katib.IoK8sApiCoreV1SecurityContext(
-            allow_privilege_escalation=False,
-            capabilities=katib.IoK8sApiCoreV1Capabilities(drop=["ALL"]),
-        ),
-        volume_mounts=[katib.IoK8sApiCoreV1VolumeMount(name="workspace", mount_path=_WORKSPACE)],
-    )
+def _spot_policy(plan: ExperimentPlan) -> dict[str, Any]:
+    """Return what lets a Job start a trial again whose node went away; one that crashed ends."""
+    if not pool_of(plan.algorithm, plan.cluster).spot:
+        return {}
+    disrupted = {"type": "DisruptionTarget", "status": "True"}
+    return {"podFailurePolicy": {"rules": [{"action": "Ignore", "onPodConditions": [disrupted]}]}}
 
 
 def _command(plan: ExperimentPlan) -> list[str]:
     # Katib joins these words with spaces for a shell to run: none may need quoting.
-    for folder in (plan.features, plan.trials):
+    for folder in (plan.features, plan.folder):
         if not _SHELL_SAFE.fullmatch(folder):
             raise ValueError(f"a folder's name must be letters, digits, _ . - or /, got {folder!r}")
     hyperparameters = [
         f"{name}=${{trialParameters.{name}}}" for name in plan.algorithm.search_space
     ]
+    limit = []
+    if plan.search.strategy == "hyperband":
+        _, whole = _bracket(plan)
+        limit = ["--reports", f"${{trialParameters.{REPORTS}}}/{whole}"]
     return [
         *("python", "-m", "tidegate.search.trial"),
-        *("--features", f"{_WORKSPACE}/{plan.features}"),
+        *("--features", f"{WORKSPACE}/{plan.features}"),
         *("--algorithm", plan.algorithm.name),
         *("--seed", str(plan.search.seed)),
         *("--threads", str(plan.algorithm.resources.cpu)),
-        *("--out", f"{_WORKSPACE}/{plan.trials}/${{trialParameters.trial_name}}"),
+        *limit,
+        *("--out", f"{WORKSPACE}/{plan.folder}/${{trialParameters.trial_name}}"),
         *hyperparameters,
     ]
-
-
-def _labels(plan: ExperimentPlan) -> dict[str, str]:
-    return {
-        "app.kubernetes.io/managed-by": "tidegate",
-        "app.kubernetes.io/component": "search",
-        "tidegate/name": plan.name,
-        "tidegate/algorithm": plan.algorithm.name,
-    }

@@ -1,5 +1,6 @@
 """Points of a search space: suggested by Optuna, and as the words of a command line."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +23,44 @@ def _suggest(name: str, dimension: FloatRange | IntRange | Choice, trial: Any) -
         return int(trial.suggest_int(name, dimension.low, dimension.high, log=dimension.log))
     chosen: ParamValue = trial.suggest_categorical(name, list(dimension.values))
     return chosen
+
+
+def grid_points(
+    space: SearchSpace, defaults: Params, most: int
+) -> dict[str, tuple[ParamValue, ...]]:
+    """Return the values of each hyperparameter in a grid of at most `most` points.
+
+    Hyperparameters take turns in getting one more value; one that has a single value keeps its
+    default, and several lie evenly between the ends (on the logarithm's scale where it is meant).
+    """
+    counts = dict.fromkeys(space, 1)
+    grew = True
+    while grew:
+        grew = False
+        for name, dimension in space.items():
+            size = math.prod(counts.values())
+            limit = len(dimension.values) if isinstance(dimension, Choice) else most
+            if counts[name] < limit and size // counts[name] * (counts[name] + 1) <= most:
+                counts[name] += 1
+                grew = True
+    return {
+        name: (defaults[name],) if counts[name] == 1 else _spread(dimension, counts[name])
+        for name, dimension in space.items()
+    }
+
+
+def _spread(dimension: FloatRange | IntRange | Choice, count: int) -> tuple[ParamValue, ...]:
+    if isinstance(dimension, Choice):
+        return tuple(dimension.values[:count])
+    low, high = float(dimension.low), float(dimension.high)
+    steps = [place / (count - 1) for place in range(count)]
+    if dimension.log:
+        values = [low * (high / low) ** step for step in steps]
+    else:
+        values = [low + (high - low) * step for step in steps]
+    if isinstance(dimension, IntRange):
+        return tuple(dict.fromkeys(round(value) for value in values))
+    return tuple(min(high, max(low, float(f"{value:.6g}"))) for value in values)
 
 
 def contains(space: SearchSpace, params: Params) -> bool:

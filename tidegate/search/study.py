@@ -3,15 +3,17 @@
 Katib's ``multivariate-tpe`` is the same sampler with the same settings.
 """
 
+import itertools
 import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from tidegate.config import SearchConfig
+from tidegate.errors import BadInput
 from tidegate.models.interface import Algorithm
 from tidegate.records import Params, TrialResult
 from tidegate.search.medianstop import StopRule, stop_rule
-from tidegate.search.space import suggest
+from tidegate.search.space import grid_points, suggest
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,15 @@ class Proposal:
 
 
 class Study:
-    """One algorithm's trials so far; the first proposal is its defaults."""
+    """One algorithm's trials so far; the first proposal is its defaults.
+
+    A grid's points follow in their order, and random ones when it is through.
+
+    Raises
+    ------
+    BadInput
+        If the configuration's strategy runs on Katib alone.
+    """
 
     def __init__(self, algorithm: Algorithm, config: SearchConfig) -> None:
         import optuna
@@ -36,11 +46,13 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            sampler = optuna.samplers.TPESampler(
-                multivariate=True, constant_liar=True, seed=config.seed
-            )
+            sampler = _sampler(config)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._study.enqueue_trial(dict(algorithm.defaults))
+        if config.strategy == "grid":
+            points = grid_points(algorithm.search_space, algorithm.defaults, config.trials)
+            for values in itertools.product(*points.values()):
+                self._study.enqueue_trial(dict(zip(points, values, strict=True)))
 
     def propose(self) -> Proposal:
         """Return the next trial; those still running count as poor (a constant liar)."""
@@ -64,3 +76,17 @@ class Study:
         if result.status == "succeeded":
             reported = [point.validation_average_precision for point in result.curve]
             self._succeeded.append([*reported, result.average_precision])
+
+
+def _sampler(config: SearchConfig) -> Any:
+    import optuna
+
+    if config.strategy == "multivariate-tpe":
+        return optuna.samplers.TPESampler(multivariate=True, constant_liar=True, seed=config.seed)
+    if config.strategy in ("random", "grid"):
+        return optuna.samplers.RandomSampler(seed=config.seed)
+    raise BadInput(
+        "search.strategy",
+        f"{config.strategy} runs on Katib alone",
+        "write backend: katib, or strategy: multivariate-tpe, random or grid",
+    )

@@ -28,6 +28,10 @@ VALIDATION_SCORES = "validation.npy"
 _SHORTEST_JOB_SECONDS = 2.0
 
 
+#: The learning curve as it comes, one point a line; ``result.json`` follows at the end.
+CURVE = "curve.jsonl"
+
+
 class TrialStopped(Exception):
     """Raised by a report to end a trial that the stop rule gave up."""
 
@@ -50,6 +54,7 @@ def run_trial(
     out: Path,
     report: Callable[[CurvePoint], None],
     stop_rule: StopRule | None = None,
+    most_reports: int | None = None,
 ) -> TrialResult:
     """Train one model and leave it in ``out/model``.
 
@@ -61,6 +66,8 @@ def run_trial(
         Gets every point of the learning curve as it comes.
     stop_rule : StopRule, optional
         Ends the trial early; it then leaves no model.
+    most_reports : int, optional
+        Ends the trial at this report of its curve, likewise.
 
     Returns
     -------
@@ -77,6 +84,8 @@ def run_trial(
         curve.append(point)
         report(point)
         if stop_rule and stop_rule.stops([p.validation_average_precision for p in curve]):
+            raise TrialStopped
+        if len(curve) == most_reports:
             raise TrialStopped
 
     model = algorithm.build(params, seed, threads)
@@ -137,6 +146,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder for model/ and result.json")
+    parser.add_argument("--reports", metavar="N/OF", help="end after N reports; OF is no limit")
     parser.add_argument("words", nargs="*", metavar="name=value", help="hyperparameters")
     chosen = parser.parse_args(arguments)
     started = time.monotonic()
@@ -144,18 +154,41 @@ def main(arguments: Sequence[str]) -> int:
         algorithm = find_algorithm(chosen.algorithm)
         words = dict(_split_word(word) for word in chosen.words)
         params = parse_words(algorithm.search_space, words)
+        most_reports = _most_reports(chosen.reports)
     except BadInput as problem:
         print(problem, file=sys.stderr)
         return 2
-    result = run_trial(
-        chosen.features,
-        algorithm,
-        params,
-        seed=chosen.seed,
-        threads=chosen.threads,
-        out=chosen.out,
-        report=lambda point: _tell(point.validation_average_precision, point.validation_log_loss),
-    )
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    with (chosen.out / CURVE).open("w", encoding="utf-8") as curve:
+
+        def report(point: CurvePoint) -> None:
+            # Written as it comes: whoever ends this process can still read it.
+            curve.write(point.model_dump_json() + "\n")
+            curve.flush()
+            _tell(point.validation_average_precision, point.validation_log_loss)
+
+        try:
+            result = run_trial(
+                chosen.features,
+                algorithm,
+                params,
+                seed=chosen.seed,
+                threads=chosen.threads,
+                out=chosen.out,
+                report=report,
+                most_reports=most_reports,
+            )
+        except Exception as error:
+            failed = TrialResult(
+                number=0,
+                algorithm=algorithm.name,
+                params=params,
+                status="failed",
+                seconds=time.monotonic() - started,
+                error=f"{type(error).__name__}: {error}".strip().splitlines()[-1],
+            )
+            store.write_record(chosen.out / "result.json", failed)
+            raise
     store.write_record(chosen.out / "result.json", result)
     _tell(result.average_precision, result.log_loss)
     time.sleep(max(0.0, _SHORTEST_JOB_SECONDS - (time.monotonic() - started)))
@@ -167,6 +200,15 @@ def _split_word(word: str) -> tuple[str, str]:
     if not separator:
         raise BadInput(word, "expected name=value", "write for example C=1.0")
     return name, value
+
+
+def _most_reports(text: str | None) -> int | None:
+    if text is None:
+        return None
+    reports, separator, whole = text.partition("/")
+    if not (separator and reports.isdecimal() and whole.isdecimal() and int(reports) > 0):
+        raise BadInput("--reports", f"expected N/OF, got {text!r}", "write for example 3/12")
+    return int(reports) if int(reports) < int(whole) else None
 
 
 def _tell(precision: float | None, loss: float | None) -> None:
