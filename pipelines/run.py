@@ -65,8 +65,7 @@ def plan_run(config: RunConfig, out: Path) -> RunPlan:
     Raises
     ------
     BadInput
-        If the run directory cannot be made, an algorithm is unknown, or the data or the baseline
-        cannot be read.
+        If the run directory cannot be made, or the data or the baseline cannot be read.
     """
     _require_writable(out)
     plan = plan_retrain(config, out.parent / ".tidegate" / "models")

@@ -297,6 +297,20 @@ def test_a_name_that_is_being_given_up_is_waited_for(cluster):
     assert nothing_left(cluster)
 
 
+def test_a_name_that_is_never_given_up_ends_the_search(cluster):
+    going = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+
+    def answer(method, url, body, real=cluster.kubernetes.answer):
+        if method == "POST":
+            return 409, {"message": "taken"}
+        return (200, going) if "/experiments/" in url else real(method, url, body)
+
+    cluster.kubernetes.answer = answer
+    with pytest.raises(SearchFailed, match="of an earlier step does not go away; delete it"):
+        cluster.search()
+    assert cluster.clock.seconds < 400
+
+
 def test_a_trial_whose_pod_failed_has_katibs_word_for_it(cluster):
     cluster.katib.fates["xgboost"] = "failed"
     result = cluster.search(algorithms=["logistic", "xgboost"], trials=4)
@@ -387,4 +401,46 @@ def test_the_search_removes_leftovers_first(cluster, capsys):
     cluster.clock.seconds += 7200
     cluster.search()
     assert "removed the Experiment old that an earlier run left" in capsys.readouterr().out
+    assert nothing_left(cluster)
+
+
+def test_the_benchmark_alone_needs_no_experiment(cluster):
+    result = cluster.search(trials=1)
+    assert (len(result.trials), result.best, result.stopped_by) == (1, 0, "trials")
+    assert not [request for request in cluster.kubernetes.requests if request[0] == "POST"]
+
+
+WAITING = {"reason": "ImagePullBackOff", "message": 'Back-off pulling image "tidegate/cpu:0.1.0"'}
+UNSCHEDULED = {
+    "type": "PodScheduled",
+    "status": "False",
+    "reason": "Unschedulable",
+    "message": "0/3 nodes are available: 3 Insufficient nvidia.com/gpu.",
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        ({"containerStatuses": [{"state": {"waiting": WAITING}}]}, "ImagePullBackOff: Back-off"),
+        ({"conditions": [UNSCHEDULED]}, "Unschedulable: 0/3 nodes are available"),
+    ],
+)
+def test_trials_that_cannot_start_say_why(cluster, capsys, status, told):
+    cluster.katib.fates["xgboost"] = "pending"
+
+    def pod_of_the_trial():
+        for trial in cluster.kubernetes.of("trials"):
+            metadata = {**trial["metadata"], "name": "pod", "namespace": "tidegate"}
+            metadata.pop("uid", None)
+            pod = {"metadata": metadata, "status": {"phase": "Pending", **status}}
+            if not cluster.kubernetes.of("pods"):
+                owner = {"kind": "Trial", "uid": trial["metadata"]["uid"]}
+                pod["metadata"]["ownerReferences"] = [owner]
+                cluster.kubernetes.put("pods", pod, group="")
+
+    cluster.clock.ticks.append(pod_of_the_trial)
+    with pytest.raises(BadInput, match=f"no trial .*; their pods could not start: {told}"):
+        cluster.search(algorithms=["xgboost"], trials=1)
+    assert capsys.readouterr().out.count(f"a trial waits: {told}") == 1
     assert nothing_left(cluster)

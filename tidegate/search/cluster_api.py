@@ -55,11 +55,9 @@ class Resource:
 
 EXPERIMENTS = Resource("kubeflow.org", "v1beta1", "experiments")
 TRIALS = Resource("kubeflow.org", "v1beta1", "trials")
+PODS = Resource("", "v1", "pods")
 
-_OWNER_KINDS = {
-    "Workflow": Resource("argoproj.io", "v1alpha1", "workflows"),
-    "Pod": Resource("", "v1", "pods"),
-}
+_OWNER_KINDS = {"Workflow": Resource("argoproj.io", "v1alpha1", "workflows"), "Pod": PODS}
 
 
 def load_configuration() -> Any:
@@ -151,7 +149,7 @@ class ClusterApi:
 
     def owner_of(self, namespace: str, pod: str) -> dict[str, Any] | None:
         """Return a pod's owner reference: its Workflow, which outlives a pod that is retried."""
-        found = self.get(_OWNER_KINDS["Pod"], namespace, pod)
+        found = self.get(PODS, namespace, pod)
         references = (found or {}).get("metadata", {}).get("ownerReferences") or []
         return next(iter(references), None)
 

@@ -6,7 +6,6 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,10 @@ from tidegate.models.catalogue import BENCHMARK
 from tidegate.models.catalogue import algorithm as find_algorithm
 from tidegate.models.interface import Algorithm
 from tidegate.records import SearchResult, TrialResult
-from tidegate.search.cluster_api import EXPERIMENTS, TRIALS, Clock, ClusterApi, ClusterError
+from tidegate.search.cluster_api import EXPERIMENTS, PODS, TRIALS, Clock, ClusterApi, ClusterError
 from tidegate.search.ensemble import with_ensemble
-from tidegate.search.katib import (
-    PLAN_LABEL,
-    ExperimentPlan,
-    build_experiment,
-    shares,
-    to_manifest,
-)
+from tidegate.search.experiments import RunningExperiment, submit, take_away
+from tidegate.search.katib import ExperimentPlan, shares
 from tidegate.search.leftovers import find_owner, remove_leftovers
 from tidegate.search.local import BENCHMARK_NUMBER, SearchFailed, available_cores
 from tidegate.search.outcome import best_of, conclude
@@ -33,24 +27,16 @@ from tidegate.search.pods import WORKSPACE
 from tidegate.search.process import TrialOrder, TrialProcess, start_trial, wait_for_any
 from tidegate.search.progress import SearchProgress
 from tidegate.search.trial import VALIDATION_SCORES
-from tidegate.search.trial_objects import created_at, ending, is_complete, read_trial
+from tidegate.search.trial_objects import created_at, ending, is_complete, read_trial, why_waiting
 
 _EXPERIMENT_LABEL = "katib.kubeflow.org/experiment"
 _POLL_SECONDS = 5.0
+#: How often a look is taken at the pods of trials that have not ended.
+_LOOK_SECONDS = 60.0
 #: How long a shared disk may take to show here what a trial wrote there.
 _LAG_SECONDS = 60.0
 #: A pod that is told to end has half a minute; the Experiments must go within it.
 _LAST_WORDS_SECONDS = 10.0
-
-
-@dataclass
-class _Running:
-    """An Experiment on the cluster."""
-
-    name: str
-    algorithm: Algorithm
-    trials: int
-    ended: tuple[str, str] | None = None
 
 
 def run_search(
@@ -138,11 +124,13 @@ class _KatibSearch:
         self._owner = find_owner(api, cluster.namespace, os.environ)
         self._id = self._identity()
         self._place = f"search/{self._id}"
-        self._experiments: list[_Running] = []
+        self._experiments: list[RunningExperiment] = []
         self._trials: dict[str, dict[str, Any]] = {}
         self._seen_ended: dict[str, float] = {}
         self._results: dict[str, TrialResult] = {}
         self._benchmark: TrialResult | None = None
+        self._waiting: str | None = None
+        self._looked = self._started
 
     def run(self) -> SearchResult:
         (self._out / "search.json").unlink(missing_ok=True)
@@ -153,7 +141,10 @@ class _KatibSearch:
         finished = False
         try:
             for plan in plans:
-                self._experiments.append(self._submit(plan))
+                experiment = submit(self._api, self._clock, plan)
+                self._experiments.append(experiment)
+                began = self._clock.monotonic() - experiment.age_seconds
+                self._started = min(self._started, began)
             benchmark = self._start_benchmark()
             self._watch(benchmark)
             result = self._conclude()
@@ -217,33 +208,6 @@ class _KatibSearch:
             if counts[algorithm.name] > 0
         ]
 
-    def _submit(self, plan: ExperimentPlan) -> _Running:
-        """Create an Experiment, or go on with the one that a step before this one created."""
-        manifest = to_manifest(build_experiment(plan))
-        name, namespace = manifest["metadata"]["name"], self._cluster.namespace
-        running = _Running(name, plan.algorithm, manifest["spec"]["maxTrialCount"])
-        while True:
-            try:
-                self._api.create(EXPERIMENTS, namespace, manifest)
-                print(f"started the Experiment {name}: {running.trials} trials", flush=True)
-                return running
-            except ClusterError as error:
-                if error.status != 409:
-                    raise
-            found = self._api.get(EXPERIMENTS, namespace, name)
-            if found is None or found["metadata"].get("deletionTimestamp"):
-                self._clock.sleep(_POLL_SECONDS)  # it is going; then the name is free
-                continue
-            marks = found["metadata"].get("labels") or {}
-            if marks.get(PLAN_LABEL) != manifest["metadata"]["labels"][PLAN_LABEL]:
-                raise SearchFailed(
-                    f"an Experiment {name} with another plan is in {namespace}; delete it"
-                )
-            age = (self._clock.now() - created_at(found)).total_seconds()
-            self._started = min(self._started, self._clock.monotonic() - max(0.0, age))
-            print(f"going on with the Experiment {name}", flush=True)
-            return running
-
     def _start_benchmark(self) -> TrialProcess:
         order = TrialOrder(
             number=BENCHMARK_NUMBER,
@@ -302,6 +266,20 @@ class _KatibSearch:
             if name not in self._results and self._can_be_read(name, trial):
                 self._results[name] = self._read(trial)
                 self._tell(self._results[name])
+        if self._clock.monotonic() - self._looked >= _LOOK_SECONDS or self._seconds_left() == 0:
+            self._look_at_pods()
+
+    def _look_at_pods(self) -> None:
+        """Say when trials cannot start: no image, no node, no quota."""
+        self._looked = self._clock.monotonic()
+        try:
+            pods = self._api.find(PODS, self._cluster.namespace, f"tidegate/search={self._id}")
+        except ClusterError:
+            return  # whatever it says, the search does not depend on it
+        waiting = why_waiting(pods)
+        if waiting is not None and waiting != self._waiting:
+            print(f"a trial waits: {waiting}", flush=True)
+        self._waiting = waiting
 
     def _can_be_read(self, name: str, trial: dict[str, Any]) -> bool:
         if is_complete(trial, self._trial_folder(name)):
@@ -311,7 +289,7 @@ class _KatibSearch:
         since = self._seen_ended.setdefault(name, self._clock.monotonic())
         return self._clock.monotonic() - since >= _LAG_SECONDS
 
-    def _is_done(self, experiment: _Running) -> bool:
+    def _is_done(self, experiment: RunningExperiment) -> bool:
         return experiment.ended is not None and all(
             name in self._results
             for name, trial in self._trials.items()
@@ -323,7 +301,7 @@ class _KatibSearch:
         folder = self._trial_folder(trial["metadata"]["name"])
         return read_trial(trial, algorithm, folder, now=self._clock.now())
 
-    def _experiment_of(self, trial: dict[str, Any]) -> _Running:
+    def _experiment_of(self, trial: dict[str, Any]) -> RunningExperiment:
         name = trial["metadata"]["labels"][_EXPERIMENT_LABEL]
         return next(entry for entry in self._experiments if entry.name == name)
 
@@ -349,6 +327,7 @@ class _KatibSearch:
             seconds=self._clock.monotonic() - self._started,
             minutes=self._config.minutes,
             told=None if late or unfinished or not told else told[-1],
+            waiting=self._waiting,
         )
 
     def _bring(self, source: Path, target: Path) -> None:
@@ -378,19 +357,9 @@ class _KatibSearch:
 
     def _take_away(self, patience_seconds: float | None) -> None:
         """Delete the Experiments with their trials, then what they wrote in the workspace."""
-        left = False
-        for experiment in self._experiments:
-            try:
-                self._api.delete(
-                    EXPERIMENTS,
-                    self._cluster.namespace,
-                    experiment.name,
-                    patience_seconds=patience_seconds,
-                )
-            except ClusterError as error:
-                left = True
-                print(f"the Experiment {experiment.name} is left behind: {error}", flush=True)
-        if not left:
+        namespace = self._cluster.namespace
+        names = [experiment.name for experiment in self._experiments]
+        if take_away(self._api, namespace, names, patience_seconds=patience_seconds):
             shutil.rmtree(self._workspace / self._place, ignore_errors=True)
 
     def _folder(self, number: int) -> Path:

@@ -26,6 +26,7 @@ def conclude(
     seconds: float,
     minutes: float,
     told: str | None = None,
+    waiting: str | None = None,
 ) -> SearchResult:
     """Return the record of a finished search.
 
@@ -35,6 +36,8 @@ def conclude(
         In the order of their numbers, the benchmark first.
     told : str, optional
         What the cluster said of an Experiment that failed.
+    waiting : str, optional
+        Why pods of trials have not started.
 
     Raises
     ------
@@ -59,5 +62,7 @@ def conclude(
     raise BadInput(
         "search.minutes",
         f"no trial finished in {minutes:g} minutes",
-        "give it more minutes or fewer rows, and see whether the trials' pods could start",
+        f"their pods could not start: {waiting}"
+        if waiting
+        else "give it more minutes or fewer rows",
     )

@@ -1,6 +1,6 @@
 """Katib's Trial objects and their folders in the workspace, read as `TrialResult`s."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -94,6 +94,22 @@ def read_trial(
         seconds=_seconds(trial, now),
         error=error,
     )
+
+
+def why_waiting(pods: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return why a trial's pod has not started, in the cluster's words; None when all have."""
+    for pod in pods:
+        status = pod.get("status") or {}
+        if status.get("phase") != "Pending":
+            continue
+        for container in status.get("containerStatuses") or ():
+            waiting = (container.get("state") or {}).get("waiting") or {}
+            if waiting.get("message"):
+                return f"{waiting.get('reason')}: {waiting['message']}"
+        for condition in status.get("conditions") or ():
+            if condition.get("status") == "False" and condition.get("message"):
+                return f"{condition.get('reason')}: {condition['message']}"
+    return None
 
 
 def _params(trial: Mapping[str, Any], algorithm: Algorithm) -> Params:
