@@ -78,12 +78,16 @@ def prepare(config: RunConfig, *, allow_unpinned: bool) -> Submission:
     BadInput
         If an image is not pinned by digest, or a path is one that the cluster cannot read.
     """
+    if config.cluster.search_resources.gpus and config.search.backend != "local":
+        problem = f"trials run in pods of {config.search.backend}, not in the search step"
+        raise BadInput("cluster.search_step.gpus", problem, "leave it out")
     package = compile_pipeline("retrain", config.cluster)
     unpinned = list(unpinned_images(read_pipeline(package)[0]))
     if unpinned and not allow_unpinned:
         problem = unpinned[0].partition("; ")[0]
         mend = "write NAME@sha256:… (a tag can change behind a cached step), or --allow-unpinned"
-        raise BadInput("cluster.image", problem, mend)
+        key = "gpu_image" if repr(config.cluster.gpu_image) in problem else "image"
+        raise BadInput(f"cluster.{key}", problem, mend)
     broken = [finding for finding in lint_pipeline(package) if finding not in unpinned]
     if broken:
         raise AssertionError(f"the compiled pipeline is broken: {broken[0]}")

@@ -169,6 +169,7 @@ def test_who_stops_following_does_not_stop_the_run(kfp, tidegate, config):
 def test_an_image_that_a_tag_names_is_refused_unless_allowed(kfp, tidegate, config):
     tagged = config(cluster={"image": "tidegate/cpu:0.1.0"})
     said = refused(tidegate("submit", tagged))
+    assert "cluster.image: " in said
     assert "tidegate/cpu:0.1.0" in said
     assert kfp.requests == []
     assert tidegate("submit", tagged, "--allow-unpinned")[0] == 0
@@ -207,6 +208,17 @@ def test_data_in_the_workspace_or_an_object_store_is_taken(tidegate, config, sou
 )
 def test_folders_that_steps_read_must_be_in_the_workspace(tidegate, config, changes, key):
     assert key in refused(tidegate("submit", config(**changes)))
+
+
+def test_the_gpu_image_must_be_pinned_too_where_it_is_used(tidegate, config):
+    cluster = {"search_step": {"cpu": 1, "memory_gib": 1, "gpus": 1}}
+    assert "cluster.gpu_image: " in refused(tidegate("submit", config(cluster=cluster)))
+
+
+def test_a_gpu_for_a_search_step_that_only_waits_is_refused(tidegate, config):
+    cluster = {"search_step": {"cpu": 1, "memory_gib": 1, "gpus": 1}}
+    said = refused(tidegate("submit", config(cluster=cluster), "--set", "search.backend=katib"))
+    assert "cluster.search_step.gpus" in said
 
 
 def test_an_address_is_needed(tidegate, config):
