@@ -7,7 +7,9 @@ FROM ${BASE} AS dependencies
 WORKDIR /build
 COPY images/install.sh images/
 COPY requirements/gpu.txt requirements/
-RUN sh images/install.sh requirements/gpu.txt
+RUN sh images/install.sh requirements/gpu.txt great_expectations kfp.dsl.executor_main kfp.kubernetes pandas \
+    pyarrow.parquet s3fs scipy.sparse sklearn.linear_model sklearn.feature_extraction.text xgboost \
+    optuna fairlearn.metrics altair vl_convert jinja2 kubeflow_katib_api.models kubernetes
 
 FROM dependencies AS package
 ARG VERSION=0.1.0

@@ -10,7 +10,7 @@ python -m venv /tmp/builder
   "$(grep -o '^setuptools==[^ ]*' requirements/dev.txt)"
 /tmp/builder/bin/python -m pip wheel --quiet --no-cache-dir --no-deps --no-build-isolation \
   --wheel-dir /tmp/wheel .
-python -m pip --python "$venv/bin/python" install --quiet --no-cache-dir --no-compile --no-deps \
+python -m pip --python "$venv/bin/python" install --quiet --no-cache-dir --no-deps \
   --root /project /tmp/wheel/*.whl
 python images/sbom.py "tidegate/$role" "$version" \
   "$venv"/lib/python3.*/site-packages /project"$venv"/lib/python3.*/site-packages \

@@ -6,7 +6,9 @@ FROM ${BASE} AS dependencies
 WORKDIR /build
 COPY images/install.sh images/
 COPY requirements/serving.txt requirements/
-RUN sh images/install.sh requirements/serving.txt
+RUN sh images/install.sh requirements/serving.txt kserve.model_server \
+    kserve.protocol.grpc.server pandas scipy.sparse sklearn.linear_model \
+    sklearn.feature_extraction.text xgboost yaml
 
 FROM dependencies AS package
 ARG VERSION=0.1.0

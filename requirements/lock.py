@@ -46,9 +46,13 @@ def compile_lock(name: str) -> str:
             check=True,
         )
         # That a version came from dev.txt is said once, in the .in file.
-        text = re.sub(r", -c dev\.txt", "", target.read_text(encoding="utf-8").replace("+cpu", ""))
+        text = re.sub(
+            r", -c dev\.txt|-c dev\.txt, ",
+            "",
+            target.read_text(encoding="utf-8").replace("+cpu", ""),
+        )
     if name not in WITH_CUDA and (found := CUDA.search(text)):
-        sys.exit(f"{name}.in: a CUDA package ({found[0]}…) came into a CPU lock; pin what brings it")
+        sys.exit(f"{name}.in: a CUDA package ({found[0]}…) came into a CPU lock; pin its parent")
     return text
 
 
