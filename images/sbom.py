@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
 
 def python_components(folders: Sequence[str]) -> Iterator[dict[str, Any]]:
@@ -21,7 +22,7 @@ def python_components(folders: Sequence[str]) -> Iterator[dict[str, Any]]:
             "type": "library",
             "name": name,
             "version": found.version,
-            "purl": f"pkg:pypi/{name}@{found.version}",
+            "purl": f"pkg:pypi/{name}@{quote(found.version)}",
         }
         licence = found.metadata.get("License-Expression") or found.metadata.get("License") or ""
         # Some projects put the whole text of the licence where its name belongs.
@@ -46,7 +47,7 @@ def debian_components() -> Iterator[dict[str, Any]]:
             "type": "library",
             "name": name,
             "version": version,
-            "purl": f"pkg:deb/debian/{name}@{version}?arch={architecture}",
+            "purl": f"pkg:deb/debian/{quote(name)}@{quote(version)}?arch={architecture}",
         }
 
 
