@@ -3,7 +3,7 @@ BIN := .venv/bin
 # A lock names every package, so nothing is left for a resolver to decide (or to drag in).
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: setup test check demo lock clean
+.PHONY: setup test check demo lock images test-images clean
 
 setup: .venv/.done .venv-monitor/.done
 
@@ -36,6 +36,15 @@ demo: setup
 # Locks without addresses; a CPU lock must never name a CUDA package.
 lock:
 	$(BIN)/python requirements/lock.py
+
+# ROLES="cpu serving", TAG and BASE choose; images/build.sh says more.
+images:
+	images/build.sh $(ROLES)
+
+# Needs podman, and mmdebstrap where the base image is not here yet. Skips, with the reason, where
+# containers cannot run.
+test-images: setup
+	$(BIN)/python -m pytest tests/images
 
 clean:
 	rm -rf .venv .venv-monitor .demo runs

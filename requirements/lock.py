@@ -1,7 +1,8 @@
-"""Recompile the locks, without addresses and without a CUDA package.
+"""Recompile the locks, without addresses and without a CUDA package where there is no GPU.
 
-Needs `uv` on the path of the interpreter that runs it: ``pip install uv``. Each lock is compiled
-into a fresh file: over an old one a resolver keeps what it finds there.
+``python requirements/lock.py [NAME ...]`` compiles all, or those named. Needs `uv` on the path:
+``pip install uv``. Each lock is compiled into a fresh file: over an old one a resolver keeps what
+it finds there.
 """
 
 import os
@@ -9,10 +10,13 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-LOCKS = {"dev": "dev.in", "monitor": "monitor.in"}
+#: The role locks come last: they take their versions from dev.txt.
+LOCKS = ("dev", "monitor", "cpu", "gpu", "serving")
+WITH_CUDA = {"gpu"}
 CUDA = re.compile(r"^(nvidia|cuda|triton)", re.MULTILINE)
 
 
@@ -28,26 +32,36 @@ def find_links() -> list[str]:
     return [word for folder in folders for word in ("--find-links", folder)]
 
 
-def compile_lock(source: Path) -> str:
+def compile_lock(name: str) -> str:
     """Return the text of the lock for one list of requirements."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "lock.txt"
         subprocess.run(
             [
-                *("uv", "pip", "compile", source.name, "--output-file", str(target)),
+                *("uv", "pip", "compile", f"{name}.in", "--output-file", str(target)),
                 *("--python-version", "3.11", "--no-header", "--annotation-style", "line"),
                 *("--no-emit-index-url", "--no-emit-find-links", "--quiet", *find_links()),
             ],
-            cwd=source.parent,
+            cwd=HERE,
             check=True,
         )
-        text = target.read_text(encoding="utf-8").replace("+cpu", "")
-    if found := CUDA.search(text):
-        sys.exit(f"{source.name}: a CUDA package ({found[0]}…) came into a CPU lock; pin torch")
+        # That a version came from dev.txt is said once, in the .in file.
+        text = re.sub(
+            r", -c dev\.txt|-c dev\.txt, ",
+            "",
+            target.read_text(encoding="utf-8").replace("+cpu", ""),
+        )
+    if name not in WITH_CUDA and (found := CUDA.search(text)):
+        sys.exit(f"{name}.in: a CUDA package ({found[0]}…) came into a CPU lock; pin its parent")
     return text
 
 
-if __name__ == "__main__":
-    for name, source in LOCKS.items():
-        (HERE / f"{name}.txt").write_text(compile_lock(HERE / source), encoding="utf-8")
+def main(names: Sequence[str]) -> None:
+    """Compile and write the locks named, or all."""
+    for name in names or LOCKS:
+        (HERE / f"{name}.txt").write_text(compile_lock(name), encoding="utf-8")
         print(f"wrote requirements/{name}.txt")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,27 @@
+#!/bin/sh
+# install.sh LOCK [MODULE ...]: builds the environment of one role from its lock.
+#
+# Nothing is resolved, and nothing that only developers need stays: no pip, tests or headers.
+# WITHOUT names packages of the lock that are never imported. The modules are imported once:
+# a read-only container cannot keep bytecode, and only what is really loaded is worth its room.
+set -eu
+lock=$1
+shift
+venv=/opt/tidegate/venv
+for name in ${WITHOUT:-}; do
+  grep -q "^$name==" "$lock" || { echo "error: $name is not in $lock" >&2; exit 2; }
+  sed -i "/^$name==/d" "$lock"
+done
+python -m venv --without-pip "$venv"
+python -m pip --python "$venv/bin/python" install --quiet --no-cache-dir --no-compile --no-deps \
+  -r "$lock"
+packages=$(echo "$venv"/lib/python3.*/site-packages)
+find "$packages" -type d -name tests -prune -exec rm -rf {} +
+find "$packages" -type f \( -name '*.pyi' -o -name '*.h' -o -name '*.hpp' -o -name '*.a' \) -delete
+if [ -d "$packages/torch" ]; then
+  rm -rf "$packages/torch/test"
+  find "$packages/torch/bin" -type f ! -name torch_shm_manager -delete
+fi
+for module in "$@"; do
+  "$venv/bin/python" -c "import $module"
+done
