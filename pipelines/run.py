@@ -122,7 +122,7 @@ def execute(plan: RunPlan, report: Callable[[StepEvent], None]) -> RunRecord:
             outputs=outputs,
         )
         try:
-            with _terminated_means_interrupted():
+            with _signals_interrupt():
                 follow(command, plan.out / "logs", scratch, clock.see)
                 evaluation = _collect(read_json(outputs), plan.out)
         except KeyboardInterrupt:
@@ -200,17 +200,18 @@ def _keep_validation(plan: RunPlan) -> None:
 
 
 @contextlib.contextmanager
-def _terminated_means_interrupted() -> Iterator[None]:
-    """Let SIGTERM end a run the way Ctrl-C does."""
+def _signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM end a run the way Ctrl-C does, and Ctrl-C also where a shell had it ignored."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    previous = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 class _Clock:
