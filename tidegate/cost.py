@@ -52,7 +52,9 @@ def price(requests: Iterable[Request], cluster: ClusterConfig) -> RunCost:
 
 def search_cost(search: SearchResult, config: RunConfig) -> RunCost:
     """Return what a search asked for: its step, and the pods of trials that ran outside of it."""
-    return price([_step(search.seconds, config), *_trials(search, config)], config.cluster)
+    return price(
+        [_step("search", search.seconds, config), *_trials(search, config)], config.cluster
+    )
 
 
 def run_cost(
@@ -70,12 +72,15 @@ def run_cost(
         Requests, prices and where the trials ran. A run on this machine counts as what the same
         steps would have asked of a cluster.
     """
-    steps = [_step(seconds, config) for seconds in step_seconds.values()]
+    steps = [_step(name, seconds, config) for name, seconds in step_seconds.items()]
     trials = [] if search is None else _trials(search, config)
     return price([*steps, *trials], config.cluster)
 
 
-def _step(seconds: float, config: RunConfig) -> Request:
+def _step(name: str, seconds: float, config: RunConfig) -> Request:
+    if name == "search":
+        asked = config.cluster.search_resources
+        return Request(seconds, asked.cpu, asked.memory_gib, asked.gpus)
     return Request(seconds, config.cluster.cpu, config.cluster.memory_gib)
 
 

@@ -68,6 +68,14 @@ def test_an_hour_of_a_step_costs_what_it_asks_for():
     )
 
 
+def test_a_search_step_with_a_gpu_is_paid_in_the_gpu_pool():
+    place = config("local", search_step={"cpu": 2, "memory_gib": 16, "gpus": 1})
+    cost = run_cost({"search": 3600.0, "report": 3600.0}, None, place)
+    # search (2, 16, 1) at the gpu pool's prices, report (4, 8, 0) at the cpu pool's
+    assert (cost.cpu_hours, cost.memory_gib_hours, cost.gpu_hours) == (6.0, 24.0, 1.0)
+    assert cost.amount == (2.0 + 1.0 + 2.0) + (2.0 + 0.5)
+
+
 def test_trials_in_the_search_step_are_paid_once_with_the_step(known_algorithms):
     search = searched(("small", 3600.0), ("small", 3600.0), seconds=3600.0)
     alone = run_cost({"search": 3600.0}, None, config("local"))
