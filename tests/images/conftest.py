@@ -132,8 +132,7 @@ def images(podman, tmp_path_factory):
         check=False,
     )
     assert built.returncode == 0, (built.stdout + built.stderr)[-6000:]
-    yield {role: f"docker.io/tidegate/{role}:{TAG}" for role in ROLES}
-    podman("image", "prune", "--force", check=False)
+    return {role: f"docker.io/tidegate/{role}:{TAG}" for role in ROLES}
 
 
 def _package_source(target):

@@ -111,7 +111,7 @@ def test_the_server_scores_the_bundle_and_is_healthy(podman, images, run):
     )
     try:
         inspected = json.loads(podman("image", "inspect", images["serving"]).stdout)
-        _, *healthcheck = inspected[0]["Config"]["Healthcheck"]["Test"]
+        _, *healthcheck = inspected[0]["Healthcheck"]["Test"]
         deadline = time.monotonic() + 90
         while podman("exec", name, *healthcheck, check=False).returncode:
             assert time.monotonic() < deadline, podman("logs", name).stderr[-2000:]
@@ -124,7 +124,7 @@ def test_the_server_scores_the_bundle_and_is_healthy(podman, images, run):
             "print(r.urlopen(r.Request(url, body, head)).read().decode())"
         )
         rows = [
-            {"body": text, "dialect": "north", "account_age_days": 9.5, "surface": "feed"}
+            {"body": text, "account_age_days": 9.5, "surface": "feed"}
             for text in ("zapol quxem wixur zapem", "bona karo livi muna")
         ]
         answer = json.loads(podman("exec", name, "python", "-c", ask, json.dumps(rows)).stdout)
