@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from tidegate.records import Record, RunCost
+from tidegate.cost import RunCost
+from tidegate.records import Record
 
 
 class StepRecord(Record):

@@ -4,9 +4,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tidegate.config import ClusterConfig, Pool, RunConfig
-from tidegate.records import RunCost, SearchResult
+from tidegate.records import Record, SearchResult
 
 _SECONDS_AN_HOUR = 3600
+
+
+class RunCost(Record):
+    """What pods asked for, and for how long; `amount` is None when no pool has a price."""
+
+    cpu_hours: float
+    memory_gib_hours: float
+    gpu_hours: float
+    amount: float | None
+    currency: str
 
 
 @dataclass(frozen=True)

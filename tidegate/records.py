@@ -122,9 +122,6 @@ class ValidationReport(Record):
         return tuple(sorted(broken, key=lambda e: e.severity != "critical"))
 
 
-# --- features --------------------------------------------------------------------------------
-
-
 class FeatureSet(Record):
     """The fitted featurizer and the matrices of one snapshot.
 
@@ -176,16 +173,6 @@ class SearchResult(Record):
 
 
 # --- cost -------------------------------------------------------------------------------------
-
-
-class RunCost(Record):
-    """What pods asked for, and for how long; `amount` is None when no pool has a price."""
-
-    cpu_hours: float
-    memory_gib_hours: float
-    gpu_hours: float
-    amount: float | None
-    currency: str
 
 
 # --- candidate -------------------------------------------------------------------------------
@@ -339,9 +326,6 @@ class EvaluationReport(Record):
     baseline: BaselineComparison
     decision: Literal["promote", "hold", "insufficient_data"]
     reasons: tuple[str, ...]
-
-
-# --- bundle and release ----------------------------------------------------------------------
 
 
 class BundleManifest(Record):

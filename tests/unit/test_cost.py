@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tidegate.config import ClusterConfig, RunConfig
-from tidegate.cost import Request, cost_line, price, run_cost, search_cost
+from tidegate.cost import Request, RunCost, cost_line, price, run_cost, search_cost
 from tidegate.models import catalogue
 from tidegate.models.interface import Resources
-from tidegate.records import RunCost, SearchResult, TrialResult
+from tidegate.records import SearchResult, TrialResult
 
 PRICES = {"cpu_hour_price": 0.5, "memory_gib_hour_price": 0.0625, "gpu_hour_price": 2.0}
 CLUSTER = {
