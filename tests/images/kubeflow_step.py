@@ -58,6 +58,8 @@ class Pipeline:
     def _value(self, source):
         if "runtimeValue" in source:
             return source["runtimeValue"]["constant"]
+        if "taskOutputParameter" in source:  # of the step that plans the run
+            return self.arguments[source["taskOutputParameter"]["outputParameterKey"]]
         return self.arguments[source["componentInputParameter"].removeprefix(_CHANNEL)]
 
     def _origin(self, source):

@@ -43,7 +43,7 @@ def run(podman, images, make_posts, tmp_path_factory):
         }
     )
     plan = plan_run(config, folder / "out")
-    spec = next(yaml.safe_load_all(compile_pipeline("retrain", "tidegate/cpu")))
+    spec = next(yaml.safe_load_all(compile_pipeline("retrain", config.cluster)))
     pipeline = Pipeline(spec, plan.arguments, folder)
     for step in STEPS:
         podman.run(images["cpu"], *pipeline.command(step), mounts=[folder])
