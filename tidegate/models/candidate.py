@@ -4,14 +4,23 @@ from pathlib import Path
 
 from tidegate.errors import BadInput
 from tidegate.features.featurizer import Featurizer
+from tidegate.features.matrices import load_features
 from tidegate.models.bundle import Bundle, drift_reference, load_bundle, write_bundle
 from tidegate.models.catalogue import load_model
+from tidegate.models.interface import Model
 from tidegate.models.scoring import score_table
-from tidegate.records import BaselineModel, Candidate, SearchResult, Snapshot, TrialResult
+from tidegate.records import (
+    BaselineModel,
+    Candidate,
+    SearchResult,
+    Snapshot,
+    SplitName,
+    TrialResult,
+)
 from tidegate.store import new_directory, read_record, read_table, write_record, write_table
 
 _DRIFT_REFERENCE_ROWS = 2000
-_JUDGED_ON = ("validation", "holdout")
+_JUDGED_ON: tuple[SplitName, ...] = ("validation", "holdout")
 
 
 def assemble_candidate(
@@ -40,17 +49,20 @@ def assemble_candidate(
     data = read_record(snapshot / "snapshot.json", Snapshot)
     result = read_record(search / "search.json", SearchResult)
     best = result.trials[result.best]
+    benchmark = _fitted(search, result.trials[result.benchmark])
     with new_directory(out) as folder:
         bundle = _bundle_trial(folder / "bundle", best, name, data, snapshot, features, search)
         with_whom, other = _loaded_baseline(baseline, data)
-        if other is None:
-            benchmark = result.trials[result.benchmark]
-            place = folder / "benchmark"
-            other = _bundle_trial(place, benchmark, name, data, snapshot, features, search)
         for split in _JUDGED_ON:
             rows = read_table(snapshot / f"{split}.parquet")
-            write_table(folder / "scored" / f"{split}.parquet", score_table(bundle, rows))
-            write_table(folder / "baseline" / f"{split}.parquet", score_table(other, rows))
+            scored = score_table(bundle, rows)
+            write_table(folder / "scored" / f"{split}.parquet", scored)
+            if other is not None:
+                scored = score_table(other, rows)
+            elif result.benchmark != result.best:
+                X, _ = load_features(features, split)
+                scored = scored.assign(score=benchmark.predict_proba(X)[:, 1])
+            write_table(folder / "baseline" / f"{split}.parquet", scored)
         candidate = Candidate(
             name=name,
             algorithm=best.algorithm,
@@ -81,13 +93,17 @@ def _bundle_trial(
         name=name,
         algorithm=trial.algorithm,
         params=trial.params,
-        model=load_model(trial.algorithm, search / "trials" / f"{trial.number:03d}" / "model"),
+        model=_fitted(search, trial),
         featurizer_folder=featurizer_folder,
         columns=data.columns,
         snapshot_digest=data.digest,
         drift_reference=drift_reference(featurizer, unseen, max_rows=_DRIFT_REFERENCE_ROWS, seed=0),
     )
     return load_bundle(folder)
+
+
+def _fitted(search: Path, trial: TrialResult) -> Model:
+    return load_model(trial.algorithm, search / "trials" / f"{trial.number:03d}" / "model")
 
 
 def _loaded_baseline(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from tidegate.models.interface import Algorithm
 from tidegate.search.cluster_api import EXPERIMENTS, Clock, ClusterApi, ClusterError
 from tidegate.search.katib import PLAN_LABEL, ExperimentPlan, build_experiment, to_manifest
-from tidegate.search.local import SearchFailed
+from tidegate.search.outcome import SearchFailed
 from tidegate.search.trial_objects import created_at
 
 _NAME_PAUSE_SECONDS = 5.0

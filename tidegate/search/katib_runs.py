@@ -21,8 +21,8 @@ from tidegate.search.ensemble import with_ensemble
 from tidegate.search.experiments import RunningExperiment, submit, take_away
 from tidegate.search.katib import ExperimentPlan, shares
 from tidegate.search.leftovers import find_owner, remove_leftovers
-from tidegate.search.local import BENCHMARK_NUMBER, SearchFailed, available_cores
-from tidegate.search.outcome import best_of, conclude
+from tidegate.search.local import available_cores
+from tidegate.search.outcome import BENCHMARK_NUMBER, SearchFailed, best_of, conclude
 from tidegate.search.pods import WORKSPACE
 from tidegate.search.process import TrialOrder, TrialProcess, start_trial, wait_for_any
 from tidegate.search.progress import SearchProgress

@@ -15,15 +15,10 @@ from tidegate.models.catalogue import BENCHMARK
 from tidegate.models.catalogue import algorithm as find_algorithm
 from tidegate.records import SearchResult, TrialResult
 from tidegate.search.ensemble import with_ensemble
+from tidegate.search.outcome import BENCHMARK_NUMBER, SearchFailed, best_of
 from tidegate.search.process import TrialOrder, TrialProcess, start_trial, wait_for_any
 from tidegate.search.progress import SearchProgress
 from tidegate.search.study import Proposal, Study
-
-BENCHMARK_NUMBER = 0
-
-
-class SearchFailed(Exception):
-    """The benchmark model, or every trial that could have won, crashed."""
 
 
 def run_search(
@@ -179,22 +174,19 @@ class _Search:
     def _seconds_left(self) -> float:
         return max(0.0, self._config.minutes * 60 - (time.monotonic() - self._started))
 
-    def _candidates(self) -> list[TrialResult]:
-        return [
-            result
-            for result in self._results.values()
-            if result.number != BENCHMARK_NUMBER or self._benchmark_can_win
-        ]
-
     def _statuses(self, status: str) -> int:
         return sum(result.status == status for result in self._results.values())
 
     def _best(self) -> TrialResult | None:
-        succeeded = [result for result in self._candidates() if result.status == "succeeded"]
-        return max(succeeded, key=lambda r: (r.average_precision or 0.0, -r.number), default=None)
+        return best_of(self._results.values(), benchmark_can_win=self._benchmark_can_win)
 
     def _without_winner(self) -> Exception:
-        failed = [result for result in self._candidates() if result.status == "failed"]
+        failed = [
+            result
+            for result in self._results.values()
+            if result.status == "failed"
+            and (result.number != BENCHMARK_NUMBER or self._benchmark_can_win)
+        ]
         names = ", ".join(self._studies)
         if failed:
             return SearchFailed(

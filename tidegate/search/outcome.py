@@ -1,14 +1,19 @@
-"""What a search on a cluster found: the winner, or why there is none."""
+"""What a search found: the winner, or why there is none."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from tidegate.errors import BadInput
 from tidegate.records import SearchResult, TrialResult
-from tidegate.search.local import BENCHMARK_NUMBER, SearchFailed
+
+BENCHMARK_NUMBER = 0
 
 
-def best_of(results: Sequence[TrialResult], *, benchmark_can_win: bool) -> TrialResult | None:
+class SearchFailed(Exception):
+    """The benchmark model, or every trial that could have won, crashed."""
+
+
+def best_of(results: Iterable[TrialResult], *, benchmark_can_win: bool) -> TrialResult | None:
     """Return the succeeded trial of the highest average precision, the earlier of equals."""
     succeeded = [
         result
@@ -28,7 +33,7 @@ def conclude(
     told: str | None = None,
     waiting: str | None = None,
 ) -> SearchResult:
-    """Return the record of a finished search.
+    """Return the record of a finished search on a cluster.
 
     Parameters
     ----------
