@@ -2,18 +2,22 @@
 
 from tidegate.records.candidate import BaselineModel, BundleManifest, Candidate, Release
 from tidegate.records.data import (
+    CLASS,
     GROUP_PREFIX,
     ID,
     LABEL,
+    TASK_PREFIX,
     TIME,
     WEIGHT,
     Column,
     ColumnProfile,
     DuplicateSummary,
     Expectation,
+    FeatureBlock,
     FeatureSet,
     Snapshot,
     SplitSummary,
+    Target,
     ValidationReport,
 )
 from tidegate.records.evaluation import (
@@ -33,10 +37,12 @@ from tidegate.records.record import SPLITS, Interval, Record, SplitName
 from tidegate.records.search import CurvePoint, Params, SearchResult, TrialResult
 
 __all__ = [
+    "CLASS",
     "GROUP_PREFIX",
     "ID",
     "LABEL",
     "SPLITS",
+    "TASK_PREFIX",
     "TIME",
     "WEIGHT",
     "BaselineComparison",
@@ -55,6 +61,7 @@ __all__ = [
     "Expectation",
     "FairnessGap",
     "FairnessReport",
+    "FeatureBlock",
     "FeatureSet",
     "GroupMetrics",
     "Interval",
@@ -67,6 +74,7 @@ __all__ = [
     "Snapshot",
     "SplitName",
     "SplitSummary",
+    "Target",
     "Threshold",
     "TrialResult",
     "ValidationReport",

@@ -9,6 +9,22 @@ from tidegate.records.record import Record, SplitName
 # no user column has, so that a column called "label" can still be what the user meant by it.
 ID, TIME, LABEL, WEIGHT = "_id", "_time", "_label", "_weight"
 GROUP_PREFIX = "_group_"
+# What a model learns where that is more than violating or not: the number of the row's class, or
+# one 0/1 column a task.
+CLASS, TASK_PREFIX = "_class", "_task_"
+
+
+class Target(Record):
+    """What a model's outputs mean.
+
+    ``binary`` has the two classes of `LABEL`; ``multiclass`` the classes that `CLASS` numbers;
+    ``multilabel`` one task an output, the first of which is `LABEL` itself. A row's score is the
+    sum of the probabilities of the `violating` outputs.
+    """
+
+    kind: Literal["binary", "multiclass", "multilabel"] = "binary"
+    outputs: tuple[str, ...] = ("not violating", "violating")
+    violating: tuple[str, ...] = ("violating",)
 
 
 class Column(Record):
@@ -76,6 +92,7 @@ class Snapshot(Record):
     groups: tuple[str, ...]
     splits: Mapping[SplitName, SplitSummary]
     label_values: Mapping[str, int]
+    target: Target = Target()
     duplicates: DuplicateSummary
     notices: tuple[str, ...] = ()
     profiles: Mapping[str, ColumnProfile] = {}
@@ -108,13 +125,32 @@ class ValidationReport(Record):
         return tuple(sorted(broken, key=lambda e: e.severity != "critical"))
 
 
+class FeatureBlock(Record):
+    """One transformer's features of one column.
+
+    `name` is ``column:transformer``; models choose blocks by `family` (``words``, ``chars``,
+    ``embedding``, ``statistics``, ``tabular``); `width` counts features.
+    """
+
+    name: str
+    column: str
+    family: str
+    width: int
+
+
 class FeatureSet(Record):
     """The fitted featurizer and the matrices of one snapshot.
 
-    The folder holds ``features.json`` (this record), ``featurizer/`` and, a split, the CSR
-    matrix ``SPLIT.npz`` of shape (rows, `feature_count`) with the role columns ``SPLIT.parquet``.
+    The folder holds ``features.json`` (this record), ``featurizer/`` and, a split, the role
+    columns ``SPLIT.parquet``, the cleaned texts ``SPLIT_texts.parquet`` and ``SPLIT/NN.npz`` (CSR)
+    or ``SPLIT/NN.npy`` (dense), the matrix of the block of that number.
     """
 
     snapshot_digest: str
-    feature_count: int
-    block_sizes: Mapping[str, int]
+    target: Target = Target()
+    blocks: tuple[FeatureBlock, ...]
+
+    @property
+    def feature_count(self) -> int:
+        """Features of all blocks together."""
+        return sum(block.width for block in self.blocks)
