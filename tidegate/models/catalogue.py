@@ -9,9 +9,10 @@ from tidegate.errors import BadInput
 from tidegate.models.boosted import XGBOOST
 from tidegate.models.ensemble import ENSEMBLE, Ensemble
 from tidegate.models.interface import Algorithm, Model
+from tidegate.models.knn import KNN
 from tidegate.models.linear import LOGISTIC
 
-ALGORITHMS: tuple[Algorithm, ...] = (LOGISTIC, XGBOOST)
+ALGORITHMS: tuple[Algorithm, ...] = (LOGISTIC, XGBOOST, KNN)
 BENCHMARK = LOGISTIC
 
 ENTRY_POINT_GROUP = "tidegate.algorithms"

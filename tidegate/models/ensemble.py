@@ -51,7 +51,7 @@ class Ensemble:
         return self
 
     def predict_proba(self, X: Blocks) -> Scores:
-        """Return the mean probabilities, shape (rows, 2)."""
+        """Return the mean probabilities, shape (rows, outputs)."""
         parts = [member.share * member.model.predict_proba(X) for member in self.members]
         return np.asarray(np.sum(parts, axis=0), dtype=np.float64)
 

@@ -9,9 +9,11 @@ from tidegate import store
 from tidegate.config import SearchConfig
 from tidegate.models.catalogue import load_model
 from tidegate.models.ensemble import ENSEMBLE, Ensemble, Member, select_members
-from tidegate.models.quality import average_precision, log_loss
-from tidegate.records import LABEL, WEIGHT, SearchResult, TrialResult
-from tidegate.search.trial import VALIDATION_SCORES
+from tidegate.models.interface import Scores
+from tidegate.models.quality import measured
+from tidegate.models.target import labels_of, violating_of
+from tidegate.records import WEIGHT, FeatureSet, SearchResult, TrialResult
+from tidegate.search.trial import VALIDATION_OUTPUTS, VALIDATION_SCORES
 
 
 def with_ensemble(
@@ -41,12 +43,15 @@ def with_ensemble(
         number: np.load(folder / VALIDATION_SCORES, allow_pickle=False)
         for number, folder in folders.items()
     }
-    roles = store.read_table(features_folder / "validation.parquet", [LABEL, WEIGHT])
-    y, weight = roles[LABEL].to_numpy(dtype=np.int8), roles[WEIGHT].to_numpy(dtype=np.float64)
-    shares = select_members(scores, y, weight, max_members=config.ensemble_members)
+    target = store.read_record(features_folder / "features.json", FeatureSet).target
+    roles = store.read_table(features_folder / "validation.parquet")
+    y, weight = labels_of(target, roles), roles[WEIGHT].to_numpy(dtype=np.float64)
+    violating = violating_of(target, y)
+    shares = select_members(scores, violating, weight, max_members=config.ensemble_members)
     if len(shares) == 1:
         return result
-    mean = np.sum([share * scores[number] for number, share in shares.items()], axis=0)
+    outputs = [share * _outputs(folders[number]) for number, share in shares.items()]
+    reached, loss = measured(target, y, np.sum(outputs, axis=0), weight)
     ensemble = Ensemble(
         [
             Member(
@@ -66,11 +71,19 @@ def with_ensemble(
         algorithm=ENSEMBLE,
         params={f"trial_{member}": round(share, 4) for member, share in shares.items()},
         status="succeeded",
-        average_precision=average_precision(y, mean, weight),
-        log_loss=log_loss(y, mean, weight),
+        average_precision=reached,
+        log_loss=loss,
         seconds=time.monotonic() - started,
     )
     store.write_record(place / "result.json", trial)
     parts = ", ".join(f"{share:.0%} trial {member}" for member, share in shares.items())
-    print(f"ensemble of {parts}: average_precision={trial.average_precision:.4f}", flush=True)
+    print(f"ensemble of {parts}: average_precision={reached:.4f}", flush=True)
     return result.model_copy(update={"trials": (*result.trials, trial), "best": number})
+
+
+def _outputs(folder: Path) -> Scores:
+    """Return what a trial's model said of the validation rows, shape (rows, outputs)."""
+    if (folder / VALIDATION_OUTPUTS).exists():
+        return np.asarray(np.load(folder / VALIDATION_OUTPUTS, allow_pickle=False))
+    score = np.load(folder / VALIDATION_SCORES, allow_pickle=False)
+    return np.column_stack([1 - score, score])

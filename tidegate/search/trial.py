@@ -19,13 +19,24 @@ from tidegate.features.blocks import Blocks
 from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm as find_algorithm
 from tidegate.models.interface import Algorithm, Evaluation, Labels, Setting, Weights
-from tidegate.models.quality import average_precision, log_loss
-from tidegate.records import LABEL, WEIGHT, CurvePoint, Params, SplitName, TrialResult
+from tidegate.models.quality import measured
+from tidegate.models.target import labels_of, score_of
+from tidegate.records import (
+    WEIGHT,
+    CurvePoint,
+    FeatureSet,
+    Params,
+    SplitName,
+    Target,
+    TrialResult,
+)
 from tidegate.search.medianstop import StopRule
 from tidegate.search.space import parse_words
 
 #: What a model scored the validation rows, beside the model: an ensemble is chosen by them.
 VALIDATION_SCORES = "validation.npy"
+#: All its outputs of the same rows, where they are more than two classes.
+VALIDATION_OUTPUTS = "validation_outputs.npy"
 #: Katib's collector must find the trial's process while it lives.
 _SHORTEST_JOB_SECONDS = 2.0
 
@@ -78,7 +89,8 @@ def run_trial(
         ``early_stopped`` with the figures last reported.
     """
     started = time.monotonic()
-    train, validation = (_rows(features_folder, split) for split in ("train", "validation"))
+    target = store.read_record(features_folder / "features.json", FeatureSet).target
+    train, validation = (_rows(features_folder, split, target) for split in ("train", "validation"))
     curve: list[CurvePoint] = []
 
     def observe(point: CurvePoint) -> None:
@@ -90,7 +102,7 @@ def run_trial(
         if len(curve) == most_reports:
             raise TrialStopped
 
-    model = algorithm.build(params, Setting(seed, threads))
+    model = algorithm.build(params, Setting(seed, threads, target))
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
         model.fit(train.X, train.y, train.weight, evaluation)
@@ -105,13 +117,14 @@ def run_trial(
             curve=tuple(curve),
             seconds=time.monotonic() - started,
         )
-    score = model.predict_proba(validation.X)[:, 1]
-    reached = average_precision(validation.y, score, validation.weight)
-    loss = log_loss(validation.y, score, validation.weight)
+    outputs = model.predict_proba(validation.X)
+    reached, loss = measured(target, validation.y, outputs, validation.weight)
     _require_finite(reached, loss)
     with store.new_directory(out / "model") as folder:
         model.save(folder)
-    np.save(out / VALIDATION_SCORES, score, allow_pickle=False)
+    np.save(out / VALIDATION_SCORES, score_of(target, outputs), allow_pickle=False)
+    if target.kind != "binary":
+        np.save(out / VALIDATION_OUTPUTS, outputs, allow_pickle=False)
     return TrialResult(
         number=number,
         algorithm=algorithm.name,
@@ -129,11 +142,11 @@ def _require_finite(*figures: float) -> None:
         raise ValueError(f"the model's scores are not finite: measured {figures}")
 
 
-def _rows(features_folder: Path, split: SplitName) -> _Rows:
+def _rows(features_folder: Path, split: SplitName, target: Target) -> _Rows:
     X, roles = load_features(features_folder, split)
     return _Rows(
         X=X,
-        y=roles[LABEL].to_numpy(dtype=np.int8),
+        y=labels_of(target, roles),
         weight=roles[WEIGHT].to_numpy(dtype=np.float64),
     )
 
