@@ -209,7 +209,9 @@ def test_when_every_listed_trial_crashed_the_last_error_is_told(features, tmp_pa
 
 
 def test_without_features_the_benchmark_says_what_is_missing(tmp_path):
-    with pytest.raises(SearchFailed, match=r"benchmark model failed: FileNotFoundError: .*features.json"):
+    with pytest.raises(
+        SearchFailed, match=r"benchmark model failed: FileNotFoundError: .*features.json"
+    ):
         run_search(tmp_path / "nowhere", config(), tmp_path / "out")
 
 
