@@ -19,13 +19,13 @@ from tidegate.search.space import contains
 SLOW = """
     import time
 
-    def slow(params, seed, threads):
+    def slow(params, setting):
         time.sleep(60)
 
     SLOW = replace(LOGISTIC, name="slow", build=slow)
 """
 CRASHING = """
-    def crash(params, seed, threads):
+    def crash(params, setting):
         raise ValueError("first line\\nthe matrix is upside down")
 
     CRASHING = replace(LOGISTIC, name="crashing", build=crash)

@@ -22,7 +22,7 @@ SLOW = """
     import os, time
     from pathlib import Path
 
-    def slow(params, seed, threads):
+    def slow(params, setting):
         (Path({pids!r}) / str(os.getpid())).touch()
         time.sleep(60)
 
@@ -31,7 +31,7 @@ SLOW = """
 CRASHING = """
     import os
 
-    def crash(params, seed, threads):
+    def crash(params, setting):
         if params == dict(LOGISTIC.defaults):
             raise ValueError("first line\\nthe matrix is upside down")
         os._exit(7)
@@ -42,9 +42,9 @@ CRASHING = """
 TELLING = """
     import os, sys
 
-    def tell(params, seed, threads):
+    def tell(params, setting):
         main = getattr(sys.modules["__main__"], "__file__", None)
-        raise ValueError(f"{threads} {os.environ['OMP_WAIT_POLICY']} {main}")
+        raise ValueError(f"{setting.threads} {os.environ['OMP_WAIT_POLICY']} {main}")
 
     TELLING = replace(LOGISTIC, name="telling", build=tell)
 """
@@ -56,15 +56,22 @@ CONTRARY = """
             return super().fit(X, 1 - y, sample_weight, evaluation)
 
     CONTRARY = replace(
-        LOGISTIC, name="contrary", build=lambda params, seed, threads: Contrary(1.0, False)
+        LOGISTIC, name="contrary", build=lambda params, setting: Contrary(1.0, False, "words")
     )
 """
 
 
+TOLD = {
+    "algorithms": ["logistic"],
+    "minutes": 5,
+    "trials": 4,
+    "parallel": 1,
+    "ensemble_members": 1,
+}
+
+
 def config(**changes):
-    return SearchConfig.model_validate(
-        {"algorithms": ["logistic"], "minutes": 5, "trials": 4, "parallel": 1, **changes}
-    )
+    return SearchConfig.model_validate({**TOLD, **changes})
 
 
 def alive(pid):
@@ -202,7 +209,9 @@ def test_when_every_listed_trial_crashed_the_last_error_is_told(features, tmp_pa
 
 
 def test_without_features_the_benchmark_says_what_is_missing(tmp_path):
-    with pytest.raises(SearchFailed, match=r"benchmark model failed: FileNotFoundError: .*train"):
+    with pytest.raises(
+        SearchFailed, match=r"benchmark model failed: FileNotFoundError: .*features.json"
+    ):
         run_search(tmp_path / "nowhere", config(), tmp_path / "out")
 
 
@@ -261,7 +270,7 @@ def test_trials_that_rank_better_together_win_as_an_ensemble(features, tmp_path,
     monkeypatch.setattr(
         "tidegate.search.ensemble.select_members", lambda *_, **__: {0: 0.75, 1: 0.25}
     )
-    result = run_search(features, config(trials=2), tmp_path / "out")
+    result = run_search(features, config(trials=2, ensemble_members=2), tmp_path / "out")
     assert [trial.algorithm for trial in result.trials] == ["logistic", "logistic", "ensemble"]
     assert result.best == 2
     assert result.benchmark == 0

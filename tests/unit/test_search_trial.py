@@ -82,7 +82,7 @@ def test_as_a_katib_job_it_prints_what_the_collector_reads(features, tmp_path, c
         == 0
     )
     result = store.read_record(tmp_path / "out" / "result.json", TrialResult)
-    assert result.params == {"C": 0.5, "class_weight": "balanced"}
+    assert result.params == {"C": 0.5, "class_weight": "balanced", "features": "words"}
     # The pattern is the collector's own (Katib, pkg/metricscollector/v1beta1/common/const.go).
     found = re.findall(
         r"([\w|-]+)\s*=\s*([+-]?\d*(?:\.\d+)?(?:[Ee][+-]?\d+)?)", capsys.readouterr().out
@@ -126,7 +126,8 @@ def test_as_a_katib_job_it_says_in_its_folder_why_it_crashed(tmp_path):
     with pytest.raises(FileNotFoundError):
         main([*arguments(tmp_path / "nowhere", tmp_path / "out"), *words])
     result = store.read_record(tmp_path / "out" / "result.json", TrialResult)
-    assert (result.status, result.params) == ("failed", {"C": 0.5, "class_weight": "none"})
+    assert result.status == "failed"
+    assert result.params == {"C": 0.5, "class_weight": "none", "features": "words"}
     assert result.error.startswith("FileNotFoundError: ")
 
 
