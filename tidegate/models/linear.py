@@ -28,6 +28,8 @@ from tidegate.records import Params, Target
 MAX_ITERATIONS = 500
 #: SAGA takes seconds a pass over 100,000 sparse columns; its iterate is a model like any other.
 MAX_SAGA_PASSES = 10
+#: Of an elastic net's penalty.
+L1_SHARE = 0.5
 
 _FILE = "coefficients.npz"
 # Of the intercept, which liblinear would shrink like a coefficient otherwise.
@@ -49,8 +51,6 @@ class LogisticModel:
         How many of their columns to learn from; all without it.
     penalty : str
         ``l2`` (by L-BFGS), ``l1`` (by liblinear; by SAGA for classes) or ``elasticnet`` (by SAGA).
-    l1_share : float
-        Share of L1 in an elastic net.
     target : Target
         What the labels mean.
     seed : int
@@ -65,7 +65,6 @@ class LogisticModel:
         *,
         columns: int | None = None,
         penalty: str = "l2",
-        l1_share: float = 0.5,
         target: Target = BINARY,
         seed: int = 0,
     ) -> None:
@@ -74,7 +73,6 @@ class LogisticModel:
         self._features = features
         self._columns = columns
         self._penalty = penalty
-        self._l1_share = l1_share
         self._target = target
         self._seed = seed
         self._coefficients: npt.NDArray[np.float64] = np.empty((0, 0))
@@ -137,7 +135,7 @@ class LogisticModel:
                 "random_state": self._seed,
             }
         return {
-            "l1_ratio": 1.0 if self._penalty == "l1" else self._l1_share,
+            "l1_ratio": 1.0 if self._penalty == "l1" else L1_SHARE,
             "solver": "saga",
             "max_iter": MAX_SAGA_PASSES,
             "tol": 1e-3,
@@ -192,7 +190,6 @@ def _build(params: Params, setting: Setting) -> LogisticModel:
         features=str(params["features"]),
         columns=None if params["columns"] == "all" else int(params["columns"]),
         penalty=str(params["penalty"]),
-        l1_share=float(params["l1_share"]),
         target=setting.target,
         seed=setting.seed,
     )
@@ -204,19 +201,17 @@ LOGISTIC = Algorithm(
     load=LogisticModel.load,
     search_space={
         "C": FloatRange(0.01, 100.0, log=True),
-        "penalty": Choice(("l2", "l1", "elasticnet")),
-        "l1_share": FloatRange(0.05, 0.95),
         "class_weight": Choice(("none", "balanced")),
         "features": FAMILIES,
         "columns": Choice(("all", "5000", "20000")),
+        "penalty": Choice(("l2", "l1", "elasticnet")),
     },
     defaults={
         "C": 4.0,
-        "penalty": "l2",
-        "l1_share": 0.5,
         "class_weight": "none",
         "features": "words+chars",
         "columns": "all",
+        "penalty": "l2",
     },
     resources=Resources(cpu=1, memory_gib=2.0),
     preload=("sklearn.linear_model",),
