@@ -213,7 +213,8 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
             place = "".join(traceback.format_tb(error.__traceback__))
             logger.error("scoring failed with %s\n%s", type(error).__name__, place)
             raise ScoringFailed("the model failed on this request") from error
-        if scores.shape != (len(rows),) or not np.isfinite(scores).all():
+        finite = np.isfinite(scores).all() and np.isfinite(outputs).all()
+        if scores.shape != (len(rows),) or not finite:
             logger.error("the model gave %s scores for %d rows", scores.shape, len(rows))
             raise ScoringFailed("the model gave no finite score for every row")
         return scores, outputs
