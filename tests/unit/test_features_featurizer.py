@@ -27,7 +27,7 @@ COLUMNS = (
     Column(name="country", kind="categorical"),
     Column(name="title", kind="text"),
 )
-CONFIG = FeatureConfig(min_category_rows=2, projection_components=4)
+CONFIG = FeatureConfig(min_category_rows=2, projection_components=4, embedding="none")
 WORDS = ["prize", "lunch", "free", "noon", "win", "code", "hello", "money"]
 
 
@@ -164,7 +164,7 @@ def test_the_projection_keeps_the_directions_of_most_variation(featurizer, train
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_projection_has_no_more_components_than_rows(train, count):
     few = train.head(count)
-    config = FeatureConfig(min_rows_with_term=1)
+    config = FeatureConfig(min_rows_with_term=1, embedding="none")
     assert fit(few, config=config).project(train).shape[1] <= count
 
 
