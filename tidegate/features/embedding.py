@@ -6,10 +6,12 @@ Neither needs torch: the first is numpy, the second an ONNX graph that the bundl
 import functools
 import hashlib
 import io
-import multiprocessing
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,14 +64,17 @@ class UniversalSentenceEncoder:
     def encode(self, texts: Sequence[str]) -> Matrix:
         """Return the embeddings, by several processes where there are many texts."""
         workers = min(len(os.sched_getaffinity(0)), len(texts) // _MIN_TEXTS_A_WORKER)
-        if workers < 2 or multiprocessing.current_process().daemon:
+        if workers < 2:
             return _encode_use(texts)
-        # Chunks of equal characters would end sooner; many small ones come near it.
-        step = _MIN_TEXTS_A_WORKER // 4
-        chunks = [texts[start : start + step] for start in range(0, len(texts), step)]
-        context = multiprocessing.get_context("forkserver")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            return np.concatenate(list(pool.map(_encode_use, chunks)))
+        # By length in turn, so that the workers end together.
+        order = np.argsort([len(text) for text in texts], kind="stable")
+        shares = [order[number::workers] for number in range(workers)]
+        found = np.empty((len(texts), self.width), dtype=np.float32)
+        with ThreadPoolExecutor(workers) as pool:
+            parts = pool.map(_encode_use_apart, ([texts[i] for i in share] for share in shares))
+            for share, part in zip(shares, parts, strict=True):
+                found[share] = part
+        return found
 
     def state(self) -> State:
         """Return package and version."""
@@ -87,6 +92,27 @@ def _use() -> Any:
 def _encode_use(texts: Sequence[str]) -> Matrix:
     found: Matrix = _use().encode(list(texts))
     return found
+
+
+def _encode_use_apart(texts: Sequence[str]) -> Matrix:
+    """Encode in a process of its own: the tokenizer is Python, and holds the GIL."""
+    # Not multiprocessing, whose children import the caller's main module again.
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {__name__} as embedding; embedding.serve_use()"],
+        input=json.dumps(texts).encode(),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        check=True,
+    )
+    found: Matrix = np.load(io.BytesIO(done.stdout), allow_pickle=False)
+    return found
+
+
+def serve_use() -> None:
+    """Embed the JSON list of texts on standard input; write the array to standard output."""
+    buffer = io.BytesIO()
+    np.save(buffer, _encode_use(json.load(sys.stdin.buffer)), allow_pickle=False)
+    sys.stdout.buffer.write(buffer.getvalue())
 
 
 class OnnxEncoder:
