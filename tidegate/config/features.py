@@ -12,6 +12,9 @@ class FeatureConfig(Section):
 
     max_word_features: Annotated[int, Field(ge=1)] = 40_000
     max_char_features: Annotated[int, Field(ge=1)] = 60_000
+    max_inner_features: Annotated[int, Field(ge=0)] = Field(
+        60_000, description="character n-grams within words; 0 leaves them out"
+    )
     min_rows_with_term: Annotated[int, Field(ge=1)] = 1
     embedding: Literal["use", "none"] = Field(
         "use", description="frozen sentence embeddings of the multilingual Universal Encoder"
