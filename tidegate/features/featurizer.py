@@ -102,14 +102,18 @@ class Featurizer:
         if len(y) == 0:
             raise BadInput("features", "there are no training rows", "check data.split")
         blocks = tuple(
-            Block(column.name, record.name, record.build(config).fit(values, y))
+            Block(column.name, record.name, unfitted.fit(values, y))
             for column in columns
             for values in (_values(frame, column.name),)
             for record in transformers()
             if record.modality == column.kind
+            for unfitted in (record.build(config),)
+            if unfitted is not None
         )
         featurizer = cls(tuple(columns), blocks, np.zeros((0, 0), dtype=np.float32))
-        if featurizer.feature_count == 0:
+        # Frozen embeddings and counts of characters always exist, also of nothing.
+        learned = [b for b in featurizer.blocks if b.family not in ("embedding", "statistics")]
+        if not any(block.width for block in learned):
             raise BadInput(
                 "features",
                 f"the training rows of {', '.join(c.name for c in columns) or 'no column'} "

@@ -44,7 +44,8 @@ class Transformer:
         What models choose its features by: ``words``, ``chars``, ``embedding``, ``statistics`` or
         ``tabular`` (see `tidegate.features.blocks`).
     build : callable
-        ``build(config)`` returns an unfitted `ColumnTransformer`.
+        ``build(config)`` returns an unfitted `ColumnTransformer`, or None where the
+        configuration leaves it out.
     restore : callable
         ``restore(state)`` returns the fitted one whose ``state()`` is given.
     tables : tuple of str
@@ -53,7 +54,7 @@ class Transformer:
 
     name: str
     modality: Modality
-    build: Callable[[FeatureConfig], ColumnTransformer]
+    build: Callable[[FeatureConfig], ColumnTransformer | None]
     restore: Callable[[State], ColumnTransformer]
     family: str
     tables: tuple[str, ...] = ()
