@@ -69,11 +69,14 @@ class Setting:
         Threads of training.
     target : Target
         What the labels mean.
+    seconds : float, optional
+        How long training may take, from now on; a model that plans a schedule ends within it.
     """
 
     seed: int = 0
     threads: int = 1
     target: Target = BINARY
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,11 @@ class Algorithm:
         Feature modalities it can learn from.
     preload : tuple of str
         Heavy modules of its trials; a search imports them once instead of once a trial.
+    relative_cost : float
+        Expected seconds of a trial of the defaults, the benchmark model's being 1; a search that
+        knows no better goes by it.
+    plans_by_seconds : bool
+        Whether a trial gets better with more seconds (`Setting.seconds`) and ends within them.
     """
 
     name: str
@@ -143,3 +151,5 @@ class Algorithm:
         default_factory=lambda: frozenset({"text", "numeric", "categorical"})
     )
     preload: tuple[str, ...] = ()
+    relative_cost: float = 1.0
+    plans_by_seconds: bool = False
