@@ -7,11 +7,12 @@ from pathlib import Path
 
 from tidegate.errors import BadInput
 from tidegate.models.boosted import XGBOOST
+from tidegate.models.encoder import ENCODER
 from tidegate.models.ensemble import ENSEMBLE, Ensemble
 from tidegate.models.interface import Algorithm, Model
 from tidegate.models.linear import LOGISTIC
 
-ALGORITHMS: tuple[Algorithm, ...] = (LOGISTIC, XGBOOST)
+ALGORITHMS: tuple[Algorithm, ...] = (LOGISTIC, XGBOOST, ENCODER)
 BENCHMARK = LOGISTIC
 
 ENTRY_POINT_GROUP = "tidegate.algorithms"

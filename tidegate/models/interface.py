@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -69,11 +69,20 @@ class Setting:
         Threads of training.
     target : Target
         What the labels mean.
+    seconds : float, optional
+        Wall time that `fit` may take; a model that learns in steps plans them for it.
+    encoder : str, optional
+        URI of the text encoder; that of an installed package if None.
+    device : {"auto", "cpu", "gpu"}
+        Where nets train; ``auto`` takes a GPU when there is one.
     """
 
     seed: int = 0
     threads: int = 1
     target: Target = BINARY
+    seconds: float | None = None
+    encoder: str | None = None
+    device: Literal["auto", "cpu", "gpu"] = "auto"
 
 
 @dataclass(frozen=True)
