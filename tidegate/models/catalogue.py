@@ -11,8 +11,9 @@ from tidegate.models.encoder import ENCODER
 from tidegate.models.ensemble import ENSEMBLE, Ensemble
 from tidegate.models.interface import Algorithm, Model
 from tidegate.models.linear import LOGISTIC
+from tidegate.models.neural import NEURAL
 
-ALGORITHMS: tuple[Algorithm, ...] = (LOGISTIC, XGBOOST, ENCODER)
+ALGORITHMS: tuple[Algorithm, ...] = (LOGISTIC, XGBOOST, NEURAL, ENCODER)
 BENCHMARK = LOGISTIC
 
 ENTRY_POINT_GROUP = "tidegate.algorithms"

@@ -34,6 +34,7 @@ from tidegate.models.outputs import (
     curve_point,
     fitted_temperature,
     logit_count,
+    merged,
     probabilities,
 )
 from tidegate.models.tokens import Tokens, batches_by_length, read_tokenizer, tokenized
@@ -122,7 +123,8 @@ class EncoderModel:
         from tidegate.models.torch_encoder import Encoder, Inputs, parameter_groups, read_weights
         from tidegate.models.torch_training import Course, Data, as_labels, as_shares, learn, on_gpu
 
-        rows, weight = merged_rows(tokens, y, weight)
+        keys = [tokens.row(row) + y[row].tobytes() for row in range(len(y))]
+        rows, weight = merged(keys, weight)
         y = y[rows]
         shape = encoder_shape(folder)
         mode = str(self._params["mode"])
@@ -224,18 +226,6 @@ class EncoderModel:
         model._tokenizer = read_tokenizer(folder)
         model._session = open_session(folder / _GRAPH)
         return model
-
-
-def merged_rows(
-    tokens: Tokens, y: Labels, weight: Weights
-) -> tuple[npt.NDArray[np.int64], Weights]:
-    """Return the first row of each text and label, and the weight of all that are like it."""
-    first: dict[bytes, int] = {}
-    total: dict[int, float] = {}
-    for row in range(len(y)):
-        kept = first.setdefault(tokens.row(row) + y[row].tobytes(), row)
-        total[kept] = total.get(kept, 0.0) + float(weight[row])
-    return np.array(list(total), dtype=np.int64), np.array(list(total.values()))
 
 
 ENCODER = Algorithm(
