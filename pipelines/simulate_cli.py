@@ -8,7 +8,7 @@ import typer
 
 def simulate(
     output: Annotated[Path, typer.Option("-o", "--output", help="folder to write")],
-    accounts: Annotated[int, typer.Option(help="how many accounts, at least 50")] = 2000,
+    accounts: Annotated[int, typer.Option(help="how many accounts, at least 50")] = 4000,
     days: Annotated[int, typer.Option(help="how many days, at least 7")] = 90,
     seed: Annotated[int, typer.Option(help="same seed, same bytes")] = 0,
 ) -> None:

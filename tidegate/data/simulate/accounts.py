@@ -11,7 +11,6 @@ from tidegate.data.simulate.world import DAY_US, START_US, Floats, Ints, World, 
 
 REGULAR, PROVOCATEUR, SPAM_BOT, SERVICE_BOT, BRAND, SCAM_RING, INSULT_RING = range(len(ROLES))
 BOTS = (SPAM_BOT, SERVICE_BOT)
-SCRIPTS_PER_CAMPAIGN = 3
 
 _ROLE_SHARES = {PROVOCATEUR: 0.05, SPAM_BOT: 0.015, SERVICE_BOT: 0.015}
 # Accounts of campaigns are used for days only, so a longer world has more of them.

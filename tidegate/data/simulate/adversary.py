@@ -19,7 +19,7 @@ _PLAIN, _COINED, _COINED_BEFORE = (
     SURFACES.index(name) for name in ("plain", "coined", "coined_before")
 )
 # What a spelling costs its author in readers, in log-odds against the plain word.
-_COST = np.array([0.0, 2.2, 2.5, 2.8, 2.6, 2.6])
+_COST = np.array([0.0, 2.7, 3.0, 3.3, 2.8, 2.8])
 _BURNED_SHARE = 0.5
 _MIN_USES = 10
 # Two uses that were not flagged are assumed of every word: one bad day does not burn it.
@@ -36,15 +36,18 @@ class Adversary:
         Log-odds by which a word in a spelling is avoided.
     epoch : tuple of int
         How often each family has coined new words.
+    age_weeks : tuple of int
+        How long each family has used its newest words.
     """
 
     aversion: Floats
     epoch: tuple[int, ...]
+    age_weeks: tuple[int, ...]
 
     @classmethod
     def naive(cls) -> "Adversary":
         """Return authors that nobody has flagged yet."""
-        return cls(np.zeros(_SHAPE), (0,) * len(FAMILIES))
+        return cls(np.zeros(_SHAPE), (0,) * len(FAMILIES), (0,) * len(FAMILIES))
 
     def word_choice(self) -> Floats:
         """Return P(concept, surface) a family, shape (families, concepts, surfaces)."""
@@ -60,7 +63,15 @@ class Adversary:
         }
 
     def after(
-        self, forms: Ints, count: Ints, kind: Ints, flagged: Bools, *, rate: float, memory: float
+        self,
+        forms: Ints,
+        count: Ints,
+        kind: Ints,
+        flagged: Bools,
+        *,
+        rate: float,
+        memory: float,
+        coining_weeks: int,
     ) -> "Adversary":
         """Return what they know after a week of posts, some of them flagged.
 
@@ -69,6 +80,7 @@ class Adversary:
         that words come back when no model knows them any more.
         """
         uses, caught = np.zeros(_SHAPE), np.zeros(_SHAPE)
+        age_weeks = tuple(age + 1 for age in self.age_weeks)
         adversarial = np.isin(kind, [KINDS.index(name) for name in ADVERSARIAL])
         for place in range(MAX_FORMS_PER_POST):
             rows = adversarial & (count > place)
@@ -76,16 +88,18 @@ class Adversary:
             np.add.at(uses, (family, concept, surface), 1.0)
             np.add.at(caught, (family, concept, surface), flagged[rows].astype(np.float64))
         if not caught.any():
-            return Adversary(self.aversion * memory, self.epoch)
+            return Adversary(self.aversion * memory, self.epoch, age_weeks)
         # A word that was hardly used borrows the fate of its spelling.
         spelling = caught.sum(axis=1) / (uses.sum(axis=1) + _PRIOR_USES)
         share = (caught + _PRIOR_USES * spelling[:, None, :]) / (uses + _PRIOR_USES)
         aversion = memory * self.aversion + rate * share
-        epoch = list(self.epoch)
+        epoch, ages = list(self.epoch), list(age_weeks)
         for which in range(len(FAMILIES)):
             used = uses[which, :, _COINED].sum()
-            if used >= _MIN_USES and caught[which, :, _COINED].sum() > _BURNED_SHARE * used:
+            burned = caught[which, :, _COINED].sum() > _BURNED_SHARE * used
+            if used >= _MIN_USES and burned and ages[which] >= coining_weeks:
                 aversion[which, :, _COINED_BEFORE] = aversion[which, :, _COINED]
                 aversion[which, :, _COINED] = 0.0
                 epoch[which] += 1
-        return Adversary(aversion, tuple(epoch))
+                ages[which] = 0
+        return Adversary(aversion, tuple(epoch), tuple(ages))

@@ -26,7 +26,7 @@ MAX_FORMS_PER_POST = 3
 # Of a role's posts, the share that violates, and the mix of kinds in either part.
 _VIOLATING_SHARE = (0.055, 0.32, 0.65, 0.01, 0.03, 0.75, 0.75)
 _BENIGN_MIX = (  # chatter, banter, offer, warning, promotion
-    (0.855, 0.060, 0.035, 0.025, 0.025),
+    (0.867, 0.060, 0.035, 0.025, 0.013),
     (0.740, 0.190, 0.010, 0.040, 0.020),
     (0.600, 0.010, 0.250, 0.010, 0.130),
     (0.650, 0.000, 0.250, 0.100, 0.000),
@@ -106,7 +106,7 @@ _TAKEN_UP = 0.3
 _WARNING_QUOTES = 0.5
 _UNSEEN = 1.0 / FORMS
 
-_CONCEPT_SLOPE = 0.17
+_CONCEPT_SLOPE = 0.2
 _TEMPLATE_SLOPE = 0.45
 
 
@@ -186,11 +186,11 @@ def _open_words(word_choice: Floats) -> Floats:
 def _phrases(*, hostile: bool, mixed: bool) -> Floats:
     """Return P(template | concept), shape (concepts, templates).
 
-    Every second word offends when said to somebody's face, the others when said behind their
+    Two words of three offend when said to somebody's face, the third when said behind their
     back: neither the word nor the phrase alone tells, which no linear model can learn.
     """
     slope = 0.0 if mixed else _TEMPLATE_SLOPE if hostile else -_TEMPLATE_SLOPE
-    signs = np.where(np.arange(CONCEPTS) % 2 == 0, 1.0, -1.0)
+    signs = np.where(np.arange(CONCEPTS) % 3 == 2, -1.0, 1.0)
     weight = np.exp(slope * signs[:, None] * np.arange(TEMPLATES)[None, :])
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 

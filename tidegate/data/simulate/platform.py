@@ -8,18 +8,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from tidegate.data.simulate import behaviour, feedback, kinds, texts
-from tidegate.data.simulate.accounts import SCRIPTS_PER_CAMPAIGN, Campaign, build_accounts
+from tidegate.data.simulate import behaviour, feedback, kinds, oracle, texts
+from tidegate.data.simulate.accounts import build_accounts
 from tidegate.data.simulate.adversary import Adversary
 from tidegate.data.simulate.kinds import KINDS, ROLES, KindTables
 from tidegate.data.simulate.lexicon import DIALECTS, LANGUAGES, SURFACES
-from tidegate.data.simulate.texts import COLUMN, MARKER_SHARES, MUTABLE, Choices
+from tidegate.data.simulate.oracle import Moderator
+from tidegate.data.simulate.scripts import follow_scripts
+from tidegate.data.simulate.texts import Choices
 from tidegate.data.simulate.world import (
     DAY_US,
     DAYS_PER_WEEK,
     START_US,
     Bools,
-    Floats,
     Ints,
     World,
     stream,
@@ -52,19 +53,6 @@ class Week:
     truth: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class _Moderator:
-    """The platform's own model: the Bayes rule on the text as it was on the day of its release."""
-
-    tables: KindTables
-    day: int
-    word_epoch: tuple[int, ...]
-
-    def read(self, epoch: tuple[int, ...]) -> KindTables:
-        """Return its tables for posts of a later epoch, whose new words it has never seen."""
-        return kinds.forget_new_words(self.tables, self.word_epoch, epoch)
-
-
 class Platform:
     """Accounts that post, weeks that follow one another, and authors who adapt.
 
@@ -90,7 +78,7 @@ class Platform:
         self.adversary = Adversary.naive()
         #: One dictionary a finished week: counts, and how far each family of words hides.
         self.history: list[dict[str, Any]] = []
-        self._moderator: _Moderator | None = None
+        self._moderator: Moderator | None = None
         self._next_post_id = 0
         self._pending: dict[str, pd.DataFrame] = {}
 
@@ -163,16 +151,21 @@ class Platform:
             tables,
             rng,
         )
-        choices, scripted = self._follow_scripts(choices, author, kind, number, tables, rng)
+        choices, scripted = follow_scripts(
+            self.world, people, self.campaigns, choices, author, kind, tables, self.seed, rng
+        )
         forbidden = self.world.promotion_violates(day)
         violating = kinds.is_violating(kind, forbidden)
-        likelihood = _likelihood(tables, choices)
-        p_text = kinds.posterior_violating(
-            likelihood, self._text_prior(choices, day, days), forbidden
+        p_text = oracle.chance_from_text(self.world, people, tables, choices, day, days)
+        p_all = oracle.chance_of_known_author(
+            self.campaigns,
+            oracle.text_likelihood(tables, choices),
+            mix,
+            people.campaign[author],
+            np.where(scripted, kind, -1),
+            forbidden,
         )
-        p_all = self._oracle(likelihood, mix, author, kind, scripted, forbidden)
         post_id = self._next_post_id + np.arange(len(author))
-        self._next_post_id += len(author)
         posts = self._post_table(post_id, author, posted_us, choices, rng)
         decided = self._decide(flagged, posts, choices, days)
         judged = feedback.Judged(post_id, author, posted_us, kind, violating, p_text, decided)
@@ -199,6 +192,7 @@ class Platform:
                 "p_all": p_all,
             }
         )
+        self._next_post_id += len(author)
         self._remember(number, truth)
         self.adversary = self.adversary.after(
             choices.forms,
@@ -207,6 +201,7 @@ class Platform:
             decided,
             rate=self.world.adaptation_rate,
             memory=self.world.adaptation_memory,
+            coining_weeks=self.world.coining_weeks,
         )
         return Week(
             number, days, posts, events, heard["reports"], heard["labels"], heard["appeals"], truth
@@ -215,7 +210,7 @@ class Platform:
     def _release(self, tables: KindTables, day: int) -> None:
         due = self.world.last_release(day)
         if due is not None and (self._moderator is None or self._moderator.day < due):
-            self._moderator = _Moderator(tables, day, self.adversary.epoch)
+            self._moderator = Moderator(tables, day, self.adversary.epoch)
 
     def _decide(
         self, flagged: Flagged | None, posts: pd.DataFrame, choices: Choices, days: range
@@ -230,90 +225,8 @@ class Platform:
             return answers.astype(np.bool_)
         if self._moderator is None:
             return np.zeros(len(posts), dtype=np.bool_)
-        then = np.full(len(posts), self._moderator.day)
-        score = kinds.posterior_violating(
-            _likelihood(self._moderator.read(self.adversary.epoch), choices),
-            self._text_prior(choices, then, days),
-            self.world.promotion_violates(then),
-        )
+        score = self._moderator.score(self.world, self.people, choices, self.adversary.epoch, days)
         return np.asarray(score >= self.world.moderation_threshold)
-
-    def _follow_scripts(
-        self,
-        choices: Choices,
-        author: Ints,
-        kind: Ints,
-        week: int,
-        tables: KindTables,
-        rng: np.random.Generator,
-    ) -> tuple[Choices, Bools]:
-        """Let the members of campaigns post their scripts, each with small changes of their own."""
-        values = choices.values.copy()
-        campaign = self.people.campaign[author]
-        scripted = np.zeros(len(author), dtype=np.bool_)
-        for number in np.unique(campaign[campaign >= 0]).tolist():
-            plan: Campaign = self.campaigns[number]
-            rows = np.flatnonzero((campaign == number) & (kind == plan.kind))
-            if not len(rows):
-                continue
-            member = np.full(SCRIPTS_PER_CAMPAIGN, plan.members[0])
-            # The same draws every week: a script changes only where its words became too hot.
-            script = texts.draw_choices(
-                np.full(SCRIPTS_PER_CAMPAIGN, plan.kind),
-                self.people.language[member],
-                self.people.dialect[member],
-                self.world.novel_topic_shares(np.full(SCRIPTS_PER_CAMPAIGN, plan.first_day)),
-                tables,
-                stream(self.seed, "scripts", number),
-            ).values
-            # A script without a telling phrase would be no campaign.
-            script[:, COLUMN["count"]] = np.maximum(script[:, COLUMN["count"]], 1)
-            copied = script[rng.integers(SCRIPTS_PER_CAMPAIGN, size=len(rows))]
-            changed = np.zeros(copied.shape, dtype=np.bool_)
-            changed[:, MUTABLE] = (
-                rng.random((len(rows), len(MUTABLE))) < self.world.near_duplicate_change
-            )
-            values[rows] = np.where(changed, values[rows], copied)
-            scripted[rows] = True
-        return Choices(values), scripted
-
-    def _text_prior(self, choices: Choices, day: Ints, days: range) -> Floats:
-        """Return P(kind | language, dialect marker, day) over everybody who posts this week."""
-        people = self.people
-        busy = behaviour.expected_actions(people, days)
-        cell = people.role * len(DIALECTS) + people.dialect
-        cells = len(ROLES) * len(DIALECTS)
-        weight = np.zeros((len(LANGUAGES), cells))
-        np.add.at(weight, (people.language, cell), busy)
-        role, dialect = np.divmod(np.arange(cells), len(DIALECTS))
-        prior = np.empty((len(day), len(KINDS)))
-        for today in np.unique(day).tolist():
-            mix = kinds.kind_mix(self.world, role, dialect, np.full(cells, today))
-            table = np.einsum("lc,cm,ck->lmk", weight, MARKER_SHARES[dialect], mix)
-            table /= np.maximum(table.sum(axis=2, keepdims=True), 1e-12)
-            rows = day == today
-            prior[rows] = table[choices["language"][rows], choices["marker"][rows]]
-        return prior
-
-    def _oracle(
-        self,
-        likelihood: Floats,
-        mix: Floats,
-        author: Ints,
-        kind: Ints,
-        scripted: Bools,
-        forbidden: Bools,
-    ) -> Floats:
-        """Return P(violating) for one who knows the author's role, dialect and campaign."""
-        known = mix.copy()
-        inside = np.flatnonzero(self.people.campaign[author] >= 0)
-        script_kind = np.array([c.kind for c in self.campaigns])[
-            self.people.campaign[author[inside]]
-        ]
-        # Who has seen the campaign knows its scripts, so what is none has another kind.
-        known[inside, script_kind] = 0.0
-        chance = kinds.posterior_violating(likelihood, known, forbidden)
-        return np.where(scripted, kinds.is_violating(kind, forbidden), chance)
 
     def _post_table(
         self,
@@ -380,21 +293,10 @@ class Platform:
         )
 
 
-def _likelihood(tables: KindTables, choices: Choices) -> Floats:
-    return kinds.log_likelihood(
-        tables,
-        forms=choices.forms,
-        count=choices["count"],
-        cue=choices["cue"],
-        topic=choices["topic"],
-        register=choices["register"],
-    )
-
-
 def _hidden_words(choices: Choices) -> Bools:
     """Return whether a post has a telling word that is not spelt plainly."""
     hidden = np.zeros(len(choices.values), dtype=np.bool_)
     for place in range(kinds.MAX_FORMS_PER_POST):
-        surface = kinds.form_parts(choices.values[:, COLUMN["form_1"] + place])[2]
+        surface = kinds.form_parts(choices.forms[:, place])[2]
         hidden |= (choices["count"] > place) & (surface != SURFACES.index("plain"))
     return hidden

@@ -70,6 +70,8 @@ class World:
     adaptation_rate, adaptation_memory : float
         How strongly violating authors leave a spelling that was flagged (log-odds for always
         flagged, a week), and the share of that aversion that is left a week later.
+    coining_weeks : int
+        How long newly coined words are used at least before others are coined.
     near_duplicate_change : float
         Chance of each word of a campaign's script to be changed by the account that posts it.
     report_rate : float
@@ -86,7 +88,7 @@ class World:
         Mean number of accounts that one follows.
     """
 
-    accounts: int = 2000
+    accounts: int = 4000
     days: int = 90
     posts_per_account_day: float = 0.5
     violating_scale: float = 1.0
@@ -95,12 +97,13 @@ class World:
     season_days: float = 91.0
     release_every_days: int = 28
     moderation_threshold: float = 0.6
-    adaptation_rate: float = 1.5
+    adaptation_rate: float = 1.0
     adaptation_memory: float = 0.7
+    coining_weeks: int = 3
     near_duplicate_change: float = 0.1
     report_rate: float = 1.0
-    label_share: float = 0.06
-    audit_share: float = 0.02
+    label_share: float = 0.05
+    audit_share: float = 0.04
     label_delay_days: float = 4.0
     investigator_error: float = 0.02
     events_per_post: float = 2.0
@@ -118,6 +121,7 @@ class World:
             ("accounts", _MIN_ACCOUNTS),
             ("days", DAYS_PER_WEEK),
             ("release_every_days", 1),
+            ("coining_weeks", 1),
         ):
             if getattr(self, name) < least:
                 raise BadInput(
@@ -193,10 +197,10 @@ _SHARES: tuple[str, ...] = (
 
 
 def default_drifts(days: int) -> tuple[Drift, ...]:
-    """Return one drift of each kind: a new topic, half the violations, a stricter policy."""
+    """Return one drift of each kind: a new topic, fewer violations, a stricter policy."""
     return (
         Drift("covariate", round(0.3 * days), 0.3),
-        Drift("prior", round(0.5 * days), 0.5),
+        Drift("prior", round(0.5 * days), 0.6),
         Drift("concept", round(0.7 * days), 1.0),
     )
 
