@@ -21,7 +21,7 @@ _REPORT_DELAY_DAYS = 0.3
 # Reviewers pull what a model calls uncertain: a bell over its log-odds, seen through noise.
 _BOUNDARY_WIDTH, _SCORE_NOISE, _ELSEWHERE = 1.2, 0.7, 0.02
 _REPORTED_WEIGHT = 3.0
-_ERROR_AT_BOUNDARY = 0.12
+_ERROR_AT_BOUNDARY = 0.08
 _APPEAL_SHARE = {True: 0.05, False: 0.35}
 _APPEAL_DELAY_DAYS, _DECISION_DELAY_DAYS = 1.5, 5.0
 _APPEAL_ERROR = 0.06

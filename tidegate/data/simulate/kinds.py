@@ -4,6 +4,7 @@ A post's text is a few discrete choices that are independent given its kind, so 
 each kind given the text is a product of table entries (`log_likelihood`): the Bayes ceiling.
 """
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +21,9 @@ ADVERSARIAL = {"insult": 0, "scam": 1, "threat": 2, "promotion": 3}
 #: What an account is; a ring is a campaign that violates, a brand a campaign that does not.
 ROLES = ("regular", "provocateur", "spam_bot", "service_bot", "brand", "scam_ring", "insult_ring")
 
-FORMS = len(FAMILIES) * CONCEPTS * len(SURFACES) * TEMPLATES
+# Spelling last: when authors hide their words, the same draw keeps the phrase and the word.
+_FORM_SHAPE = (len(FAMILIES), TEMPLATES, CONCEPTS, len(SURFACES))
+FORMS = math.prod(_FORM_SHAPE)
 MAX_FORMS_PER_POST = 3
 
 # Of a role's posts, the share that violates, and the mix of kinds in either part.
@@ -106,8 +109,8 @@ _TAKEN_UP = 0.3
 _WARNING_QUOTES = 0.5
 _UNSEEN = 1.0 / FORMS
 
-_CONCEPT_SLOPE = 0.2
-_TEMPLATE_SLOPE = 0.45
+_CONCEPT_SLOPE = 0.26
+_TEMPLATE_SLOPE = 0.55
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,7 @@ def build_tables(word_choice: Floats) -> KindTables:
         words = quoted * word_choice + (1 - quoted) * open_words
         phrase = _phrases(hostile=hidden, mixed=name in {"warning", "chatter"})
         family = np.array(_FAMILY_MIX[kind])
-        joint = family[:, None, None, None] * words[..., None] * phrase[None, :, None, :]
+        joint = family[:, None, None, None] * phrase.T[None, :, :, None] * words[:, None]
         form[kind] = joint.ravel() / joint.sum()
     return KindTables(
         form=form,
@@ -160,14 +163,13 @@ def forget_new_words(
 
     Words coined since then say nothing: they are equally likely for every kind.
     """
-    shape = (len(KINDS), len(FAMILIES), CONCEPTS, len(SURFACES), TEMPLATES)
-    form = tables.form.reshape(shape).copy()
+    form = tables.form.reshape(len(KINDS), *_FORM_SHAPE).copy()
     coined, before = SURFACES.index("coined"), SURFACES.index("coined_before")
     for family, (then, today) in enumerate(zip(learnt, now, strict=True)):
         if today > then:
             known = today == then + 1
-            form[:, family, :, before] = form[:, family, :, coined] if known else _UNSEEN
-            form[:, family, :, coined] = _UNSEEN
+            form[:, family, ..., before] = form[:, family, ..., coined] if known else _UNSEEN
+            form[:, family, ..., coined] = _UNSEEN
     return replace(tables, form=form.reshape(len(KINDS), FORMS))
 
 
@@ -186,19 +188,18 @@ def _open_words(word_choice: Floats) -> Floats:
 def _phrases(*, hostile: bool, mixed: bool) -> Floats:
     """Return P(template | concept), shape (concepts, templates).
 
-    Two words of three offend when said to somebody's face, the third when said behind their
+    Three words of four offend when said to somebody's face, the fourth when said behind their
     back: neither the word nor the phrase alone tells, which no linear model can learn.
     """
     slope = 0.0 if mixed else _TEMPLATE_SLOPE if hostile else -_TEMPLATE_SLOPE
-    signs = np.where(np.arange(CONCEPTS) % 3 == 2, -1.0, 1.0)
+    signs = np.where(np.arange(CONCEPTS) % 4 == 3, -1.0, 1.0)
     weight = np.exp(slope * signs[:, None] * np.arange(TEMPLATES)[None, :])
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
 def form_parts(form: Ints) -> tuple[Ints, Ints, Ints, Ints]:
     """Return family, concept, surface and template of forms."""
-    shape = (len(FAMILIES), CONCEPTS, len(SURFACES), TEMPLATES)
-    family, concept, surface, template = np.unravel_index(form, shape)
+    family, template, concept, surface = np.unravel_index(form, _FORM_SHAPE)
     return family, concept, surface, template
 
 

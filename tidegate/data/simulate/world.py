@@ -100,12 +100,12 @@ class World:
     adaptation_rate: float = 1.0
     adaptation_memory: float = 0.7
     coining_weeks: int = 3
-    near_duplicate_change: float = 0.1
+    near_duplicate_change: float = 0.05
     report_rate: float = 1.0
     label_share: float = 0.05
     audit_share: float = 0.04
     label_delay_days: float = 4.0
-    investigator_error: float = 0.02
+    investigator_error: float = 0.005
     events_per_post: float = 2.0
     follows_per_account: float = 8.0
 
