@@ -19,7 +19,7 @@ PLAIN = "|".join(
 
 
 def keyword_filter(posts):
-    return posts["text"].str.contains(PLAIN, case=False)
+    return posts["text"].str.lower().str.contains(PLAIN)
 
 
 def nothing(posts):
@@ -37,19 +37,22 @@ def _hidden_share(week):
 
 
 def test_authors_hide_the_words_that_were_flagged():
-    world = World(accounts=600, days=56, drifts=QUIET)
+    world = World(accounts=400, days=56, drifts=QUIET)
     watched, weeks = lived(world, 1, keyword_filter, 8)
     free, left_alone = lived(world, 1, nothing, 8)
     assert _hidden_share(weeks[-1]) > _hidden_share(weeks[0]) + 0.2
     assert _hidden_share(left_alone[-1]) == pytest.approx(_hidden_share(left_alone[0]), abs=0.12)
     pd.testing.assert_frame_equal(weeks[0].posts, left_alone[0].posts)
-    caught = [keyword_filter(week.posts)[week.truth["violating"] == 1].mean() for week in weeks]
+    caught = [
+        keyword_filter(week.posts)[week.truth["violating"] == 1].mean()
+        for week in (weeks[0], weeks[-1])
+    ]
     assert caught[-1] < caught[0] - 0.1
     assert watched.history[-1]["hidden_words"]["scam"] > free.history[-1]["hidden_words"]["scam"]
 
 
 def test_authors_coin_new_words_when_their_coinages_are_flagged_too():
-    world = World(accounts=600, days=56, drifts=QUIET)
+    world = World(accounts=400, days=56, drifts=QUIET)
     platform = Platform(world, 1)
     for number in range(8):
         platform.week(number, lambda posts: np.ones(len(posts), dtype=bool))
@@ -58,7 +61,7 @@ def test_authors_coin_new_words_when_their_coinages_are_flagged_too():
 
 
 def test_words_come_back_when_nobody_flags_them_any_more():
-    world = World(accounts=600, days=84, drifts=QUIET)
+    world = World(accounts=400, days=84, drifts=QUIET)
     platform = Platform(world, 1)
     weeks = [
         platform.week(number, keyword_filter if number < 6 else nothing) for number in range(12)
