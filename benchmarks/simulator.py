@@ -76,7 +76,6 @@ def compare_models(posts: pd.DataFrame, days: int, rows: int) -> dict[str, dict[
             "logistic, text": score_with(LOGISTIC, train, test, author=False),
             "xgboost, text": score_with(XGBOOST, train, test, author=False),
             "logistic, text and true role": score_with(LOGISTIC, train, test, author=True),
-            "xgboost, text and true role": score_with(XGBOOST, train, test, author=True),
             "ceiling, one text": test["p_text"].to_numpy(),
             "ceiling, everything": test["p_all"].to_numpy(),
         }
@@ -222,7 +221,7 @@ def main() -> None:
     parser.add_argument("--accounts", type=int, default=4000)
     parser.add_argument("--days", type=int, default=90)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--rows", type=int, default=20_000, help="rows to train and to test on")
+    parser.add_argument("--rows", type=int, default=10_000, help="rows to train and to test on")
     parser.add_argument("--no-models", action="store_true", help="simulate only")
     parser.add_argument("--figure", type=Path, help="PNG to draw")
     asked = parser.parse_args()

@@ -95,8 +95,13 @@ def test_every_row_points_at_something_that_is_there(tables):
     assert (logged["action"] == "post").all()
 
 
-def test_nobody_posts_before_the_account_was_made(tables):
+def test_nobody_acts_before_the_account_was_made(tables):
     assert (tables["posts"]["account_age_days"] >= 0).all()
+    created = tables["accounts"].set_index("account_id")["created_at"]
+    reports = tables["reports"]
+    assert (reports["reported_at"] >= reports["reporter_id"].map(created)).all()
+    events = tables["events"]
+    assert (events["at"] >= events["account_id"].map(created)).all()
     assert tables["posts"]["created_at"].is_monotonic_increasing
 
 

@@ -52,8 +52,9 @@ def file_reports(
     reported = rng.random(len(chance)) < chance
     times = reported * (1 + (rng.random(len(chance)) < _SECOND_REPORT_CHANCE))
     row = np.repeat(np.arange(len(chance)), times)
+    there = accounts.created_us <= posts.posted_us.min(initial=np.iinfo(np.int64).max)
     honest = draw_popular(
-        accounts, accounts.language[posts.author[row]], accounts.campaign < 0, rng
+        accounts, accounts.language[posts.author[row]], there & (accounts.campaign < 0), rng
     )
     right = rng.random(len(row)) < _RIGHT_REASON_SHARE
     reason = np.where(
