@@ -28,7 +28,9 @@ COLUMNS = (
     Column(name="country", kind="categorical"),
     Column(name="title", kind="text"),
 )
-CONFIG = FeatureConfig(min_category_rows=2, projection_components=4, embedding="none")
+CONFIG = FeatureConfig(
+    min_category_rows=2, projection_components=4, embedding="none", statistics=False
+)
 WORDS = ["prize", "lunch", "free", "noon", "win", "code", "hello", "money"]
 
 
@@ -197,8 +199,34 @@ def test_a_folder_of_another_format_is_refused(featurizer, tmp_path):
     featurizer.save(tmp_path)
     manifest = json.loads((tmp_path / "featurizer.json").read_text())
     (tmp_path / "featurizer.json").write_text(json.dumps(manifest | {"format": 1}))
-    with pytest.raises(BadInput, match="format must be 2, got 1"):
+    with pytest.raises(BadInput, match="format must be 3, got 1"):
         Featurizer.load(tmp_path)
+
+
+def test_a_bundle_cleaned_by_other_rules_is_refused(featurizer, tmp_path):
+    featurizer.save(tmp_path)
+    manifest = json.loads((tmp_path / "featurizer.json").read_text())
+    manifest["cleaning"]["version"] = 0
+    (tmp_path / "featurizer.json").write_text(json.dumps(manifest))
+    with pytest.raises(BadInput, match="cleaning version must be 1, got 0"):
+        Featurizer.load(tmp_path)
+
+
+def test_terms_are_of_the_cleaned_text_and_statistics_of_the_text_as_it_came(train, tmp_path):
+    config = CONFIG.model_copy(update={"statistics": True})
+    shouted = train.assign(body=train["body"] + " soooooo")
+    featurizer = fit(shouted, config=config)
+    assert featurizer.cleaned_rows["body:repeats"] == len(train)
+    assert featurizer.cleaned_rows["title:repeats"] == 0
+    assert "body:tfidf_word:soo" in featurizer.feature_names()
+    (block,) = (b for b in featurizer.blocks if b.name == "body:statistics")
+    part = featurizer.transform(shouted.assign(body="so")).part(block)
+    repeats = list(featurizer.feature_names()).index("body:statistics:repeats")
+    assert part.shape == (len(train), block.width)
+    assert featurizer.transform(shouted.head(1)).texts()["body"][0].endswith(" soo")
+    assert repeats > 0
+    featurizer.save(tmp_path)
+    assert Featurizer.load(tmp_path).transform(shouted).texts()["body"][0].endswith(" soo")
 
 
 def test_featurize_writes_a_matrix_and_the_roles_of_every_split(tmp_path, train, featurizer):

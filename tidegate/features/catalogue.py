@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 from tidegate.errors import BadInput
 from tidegate.features.embedding import ENCODER, USE
 from tidegate.features.interface import Transformer
+from tidegate.features.statistics import STATISTICS
 from tidegate.features.tabular import CATEGORICAL, NUMERIC
 from tidegate.features.text import TFIDF_CHAR, TFIDF_INNER, TFIDF_WORD
 
@@ -17,6 +18,7 @@ BUILT_IN: tuple[Transformer, ...] = (
     TFIDF_INNER,
     USE,
     ENCODER,
+    STATISTICS,
     NUMERIC,
     CATEGORICAL,
 )

@@ -50,6 +50,8 @@ class Transformer:
         ``restore(state)`` returns the fitted one whose ``state()`` is given.
     tables : tuple of str
         Snapshot tables it needs beside the row's own columns (none yet).
+    raw : bool
+        Whether it reads text as it came, instead of cleaned.
     """
 
     name: str
@@ -58,3 +60,4 @@ class Transformer:
     restore: Callable[[State], ColumnTransformer]
     family: str
     tables: tuple[str, ...] = ()
+    raw: bool = False
