@@ -130,7 +130,7 @@ def test_a_crashed_trial_is_recorded_and_the_search_goes_on(backend, plugin, cap
     plugin("crashing", CRASHING)
     result = backend.search(algorithms=["crashing", "logistic"])
     crashed = [trial for trial in result.trials if trial.algorithm == "crashing"]
-    assert [trial.status for trial in crashed] == ["failed", "failed"]
+    assert {trial.status for trial in crashed} == {"failed"}
     assert {trial.error for trial in crashed} == {"the matrix is upside down"}
     assert {trial.average_precision for trial in crashed} == {None}
     for trial in crashed:

@@ -214,4 +214,5 @@ XGBOOST = Algorithm(
     },
     resources=Resources(cpu=2, memory_gib=4.0),
     preload=("xgboost", "sklearn.metrics"),
+    relative_cost=4.0,
 )

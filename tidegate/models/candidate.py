@@ -1,6 +1,9 @@
 """The candidate: a bundle of the winning trial, and what it and the baseline score."""
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tidegate.errors import BadInput
 from tidegate.features.featurizer import Featurizer
@@ -11,6 +14,10 @@ from tidegate.models.interface import Model
 from tidegate.models.scoring import score_table, scored_rows, with_outputs
 from tidegate.models.target import score_of
 from tidegate.records import (
+    GROUP_PREFIX,
+    ID,
+    LABEL,
+    WEIGHT,
     BaselineModel,
     Candidate,
     SearchResult,
@@ -21,6 +28,7 @@ from tidegate.records import (
 from tidegate.store import new_directory, read_record, read_table, write_record, write_table
 
 _DRIFT_REFERENCE_ROWS = 2000
+_CROSSFIT = "crossfit.npz"
 _JUDGED_ON: tuple[SplitName, ...] = ("validation", "holdout")
 
 
@@ -45,7 +53,8 @@ def assemble_candidate(
         The model to compare with. One that cannot read this snapshot gives way to the benchmark
         model, and the record says why.
     out : Path
-        Folder to write, as `records.Candidate` describes.
+        Folder to write, as `records.Candidate` describes; ``scored/crossfit.parquet`` as well
+        where the search scored the training rows by models of their folds.
     """
     data = read_record(snapshot / "snapshot.json", Snapshot)
     result = read_record(search / "search.json", SearchResult)
@@ -68,6 +77,9 @@ def assemble_candidate(
                 X, _ = load_features(features, split)
                 scored = scored.assign(score=score_of(data.target, benchmark.predict_proba(X)))
             write_table(folder / "baseline" / f"{split}.parquet", scored)
+        if (search / _CROSSFIT).is_file():
+            crossfit = _crossfit_table(search / _CROSSFIT, snapshot)
+            write_table(folder / "scored" / "crossfit.parquet", crossfit)
         candidate = Candidate(
             name=name,
             algorithm=best.algorithm,
@@ -78,6 +90,32 @@ def assemble_candidate(
         )
         write_record(folder / "candidate.json", candidate)
     return candidate
+
+
+def _crossfit_table(path: Path, snapshot: Path) -> Any:
+    """Return every training row once, scored by the model of its fold, and the validation rows.
+
+    ``split, id, label, weight, fold, score`` and the groups; validation rows stand there once a
+    fold, scored by that fold's model.
+    """
+    import pandas as pd
+
+    with np.load(path, allow_pickle=False) as scored:
+        fold, train, validation = scored["fold"], scored["train"], scored["validation"]
+    parts = [("train", fold, train)]
+    parts += [("validation", np.full(len(row), k), row) for k, row in enumerate(validation)]
+    rows = {split: read_table(snapshot / f"{split}.parquet") for split in ("train", "validation")}
+    tables = []
+    for split, folds, score in parts:
+        of = rows[split].reset_index(drop=True)
+        roles = {"split": split, "id": of[ID], "label": of[LABEL], "weight": of[WEIGHT]}
+        groups = {
+            str(column).removeprefix(GROUP_PREFIX): of[column]
+            for column in of
+            if str(column).startswith(GROUP_PREFIX)
+        }
+        tables.append(pd.DataFrame({**roles, "fold": folds, "score": score, **groups}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _bundle_trial(

@@ -10,10 +10,18 @@ _SMALLEST = float(np.finfo(np.float64).eps)
 
 
 def average_precision(y: Labels, score: Scores, weight: Weights) -> float:
-    """Return the weighted average precision (PR-AUC) of scores of shape (rows,)."""
-    from sklearn.metrics import average_precision_score
+    """Return the weighted average precision (PR-AUC) of scores of shape (rows,).
 
-    return float(average_precision_score(y, score, sample_weight=weight))
+    The figure is scikit-learn's; an ensemble's selection asks for thousands of them, and this is
+    some ten times quicker.
+    """
+    order = np.argsort(-score, kind="stable")
+    ranked, violating = score[order], (y * weight)[order]
+    last = np.append(ranked[1:] != ranked[:-1], True)
+    hits, flagged = np.cumsum(violating)[last], np.cumsum(weight[order])[last]
+    gained = np.diff(hits, prepend=0.0)
+    precision = np.divide(hits, flagged, out=np.zeros_like(hits), where=flagged > 0)
+    return float(gained @ precision / hits[-1]) if hits[-1] > 0 else 0.0
 
 
 def log_loss(y: Labels, score: Scores, weight: Weights) -> float:

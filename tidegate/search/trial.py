@@ -30,7 +30,9 @@ from tidegate.records import (
     Target,
     TrialResult,
 )
+from tidegate.search.curve import curve_verdict
 from tidegate.search.medianstop import StopRule
+from tidegate.search.serving_cost import serving_ms
 from tidegate.search.space import parse_words
 
 #: What a model scored the validation rows, beside the model: an ensemble is chosen by them.
@@ -50,10 +52,13 @@ class TrialStopped(Exception):
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
+    """What a trial reads of a split."""
+
     X: Blocks
     y: Labels
     weight: Weights
+    target: Target
 
 
 def run_trial(
@@ -68,6 +73,7 @@ def run_trial(
     report: Callable[[CurvePoint], None],
     stop_rule: StopRule | None = None,
     most_reports: int | None = None,
+    seconds: float | None = None,
 ) -> TrialResult:
     """Train one model and leave it in ``out/model``.
 
@@ -81,6 +87,8 @@ def run_trial(
         Ends the trial early; it then leaves no model.
     most_reports : int, optional
         Ends the trial at this report of its curve, likewise.
+    seconds : float, optional
+        How long the whole trial may take; the model is told what reading the rows left of it.
 
     Returns
     -------
@@ -89,8 +97,8 @@ def run_trial(
         ``early_stopped`` with the figures last reported.
     """
     started = time.monotonic()
-    target = store.read_record(features_folder / "features.json", FeatureSet).target
-    train, validation = (_rows(features_folder, split, target) for split in ("train", "validation"))
+    train, validation = (read_rows(features_folder, split) for split in ("train", "validation"))
+    target = train.target
     curve: list[CurvePoint] = []
 
     def observe(point: CurvePoint) -> None:
@@ -102,7 +110,8 @@ def run_trial(
         if len(curve) == most_reports:
             raise TrialStopped
 
-    model = algorithm.build(params, Setting(seed, threads, target))
+    left = None if seconds is None else max(1.0, seconds - (time.monotonic() - started))
+    model = algorithm.build(params, Setting(seed, threads, target, left))
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
         model.fit(train.X, train.y, train.weight, evaluation)
@@ -116,6 +125,7 @@ def run_trial(
             log_loss=curve[-1].validation_log_loss,
             curve=tuple(curve),
             seconds=time.monotonic() - started,
+            verdict=curve_verdict(curve),
         )
     outputs = model.predict_proba(validation.X)
     reached, loss = measured(target, validation.y, outputs, validation.weight)
@@ -125,6 +135,8 @@ def run_trial(
     np.save(out / VALIDATION_SCORES, score_of(target, outputs), allow_pickle=False)
     if target.kind != "binary":
         np.save(out / VALIDATION_OUTPUTS, outputs, allow_pickle=False)
+    loaded = algorithm.load(out / "model")
+    cost_ms = serving_ms(loaded, validation.X, features_folder)
     return TrialResult(
         number=number,
         algorithm=algorithm.name,
@@ -134,6 +146,8 @@ def run_trial(
         log_loss=loss,
         curve=tuple(curve),
         seconds=time.monotonic() - started,
+        verdict=curve_verdict(curve),
+        serving_ms=cost_ms,
     )
 
 
@@ -142,12 +156,15 @@ def _require_finite(*figures: float) -> None:
         raise ValueError(f"the model's scores are not finite: measured {figures}")
 
 
-def _rows(features_folder: Path, split: SplitName, target: Target) -> _Rows:
+def read_rows(features_folder: Path, split: SplitName) -> Rows:
+    """Return one split of a feature set with its labels and weights."""
+    target = store.read_record(features_folder / "features.json", FeatureSet).target
     X, roles = load_features(features_folder, split)
-    return _Rows(
+    return Rows(
         X=X,
         y=labels_of(target, roles),
         weight=roles[WEIGHT].to_numpy(dtype=np.float64),
+        target=target,
     )
 
 
