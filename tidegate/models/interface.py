@@ -70,7 +70,7 @@ class Setting:
     target : Target
         What the labels mean.
     seconds : float, optional
-        Wall time that `fit` may take; a model that learns in steps plans them for it.
+        How long training may take, from now on; a model that plans a schedule ends within it.
     encoder : str, optional
         URI of the text encoder; that of an installed package if None.
     device : {"auto", "cpu", "gpu"}
@@ -140,6 +140,11 @@ class Algorithm:
         Feature modalities it can learn from.
     preload : tuple of str
         Heavy modules of its trials; a search imports them once instead of once a trial.
+    relative_cost : float
+        Expected seconds of a trial of the defaults, the benchmark model's being 1; a search that
+        knows no better goes by it.
+    plans_by_seconds : bool
+        Whether a trial gets better with more seconds (`Setting.seconds`) and ends within them.
     """
 
     name: str
@@ -152,3 +157,5 @@ class Algorithm:
         default_factory=lambda: frozenset({"text", "numeric", "categorical"})
     )
     preload: tuple[str, ...] = ()
+    relative_cost: float = 1.0
+    plans_by_seconds: bool = False
