@@ -239,5 +239,6 @@ ENCODER = Algorithm(
     },
     resources=Resources(cpu=2, memory_gib=6.0),
     modalities=frozenset({"text"}),
+    plans_by_seconds=True,
     preload=("tidegate.models.torch_encoder", "tidegate.models.torch_training", "sklearn.metrics"),
 )

@@ -70,7 +70,7 @@ class Setting:
     target : Target
         What the labels mean.
     seconds : float, optional
-        How long training may take, from now on; a model that plans a schedule ends within it.
+        Wall time that `fit` may take, from now on; a model that learns in steps plans them for it.
     encoder : str, optional
         URI of the text encoder; that of an installed package if None.
     device : {"auto", "cpu", "gpu"}
