@@ -23,7 +23,7 @@ TASKS = Target(kind="multilabel", outputs=("violating", "insult"), violating=("v
 
 
 #: What suits 400 rows and an encoder that never saw a language, inside the search space.
-TOY = {"encoder": {"mode": "whole", "lr": 1e-3, "epochs": 6, "batch": 32, "dropout": 0.0}}
+TOY = {"encoder": {"mode": "whole", "lr": 1e-3, "epochs": 9, "batch": 16, "dropout": 0.0}}
 
 
 @pytest.fixture(params=list(algorithms()))

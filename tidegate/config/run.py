@@ -155,6 +155,7 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
             "validation": config.validation.model_copy(
                 update={"reference": maybe(config.validation.reference)}
             ),
+            "search": config.search.model_copy(update={"encoder": maybe(config.search.encoder)}),
             "rollout": config.rollout.model_copy(
                 update={"model_store": maybe(config.rollout.model_store)}
             ),

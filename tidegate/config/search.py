@@ -33,6 +33,14 @@ class SearchConfig(Section):
     )
     parallel: Annotated[int, Field(ge=1)] = 2
     seed: int = 0
+    encoder: str | None = Field(
+        None,
+        description="directory of the encoder that `encoder` fine-tunes: a path, a URI or "
+        "package://MODULE/FOLDER; null: the one installed as a package",
+    )
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="where nets train; auto: on a GPU when there is one"
+    )
     memory_gib: Annotated[float, Field(gt=0)] | None = Field(
         None, description="stops a trial that holds more; null: what its algorithm asks for"
     )

@@ -42,6 +42,9 @@ class Choice:
     values: Sequence[bool | int | float | str]
 
 
+#: Where nets train: `auto` takes a GPU when there is one.
+Device = Literal["auto", "cpu", "gpu"]
+
 SearchSpace = Mapping[str, FloatRange | IntRange | Choice]
 
 
@@ -73,8 +76,8 @@ class Setting:
         Wall time that `fit` may take, from now on; a model that learns in steps plans them for it.
     encoder : str, optional
         URI of the text encoder; that of an installed package if None.
-    device : {"auto", "cpu", "gpu"}
-        Where nets train; ``auto`` takes a GPU when there is one.
+    device : Device
+        Where nets train.
     """
 
     seed: int = 0
@@ -82,7 +85,7 @@ class Setting:
     target: Target = BINARY
     seconds: float | None = None
     encoder: str | None = None
-    device: Literal["auto", "cpu", "gpu"] = "auto"
+    device: Device = "auto"
 
 
 @dataclass(frozen=True)

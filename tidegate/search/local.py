@@ -173,6 +173,8 @@ class _Search:
             features_folder=self._features_folder,
             out=self._folder(number),
             seconds=turn.seconds,
+            encoder=self._config.encoder,
+            device=self._config.device,
             memory_gib=self._config.memory_gib or max(resources.memory_gib, self._memory_gib),
         )
         self._running[number] = start_trial(order, self._preload)

@@ -18,7 +18,7 @@ from tidegate.errors import BadInput
 from tidegate.features.blocks import Blocks
 from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm as find_algorithm
-from tidegate.models.interface import Algorithm, Evaluation, Labels, Setting, Weights
+from tidegate.models.interface import Algorithm, Device, Evaluation, Labels, Setting, Weights
 from tidegate.models.quality import measured
 from tidegate.models.target import labels_of, score_of
 from tidegate.records import (
@@ -73,6 +73,8 @@ def run_trial(
     report: Callable[[CurvePoint], None],
     stop_rule: StopRule | None = None,
     most_reports: int | None = None,
+    encoder: str | None = None,
+    device: Device = "auto",
     seconds: float | None = None,
 ) -> TrialResult:
     """Train one model and leave it in ``out/model``.
@@ -111,7 +113,7 @@ def run_trial(
             raise TrialStopped
 
     left = None if seconds is None else max(1.0, seconds - (time.monotonic() - started))
-    model = algorithm.build(params, Setting(seed, threads, target, left))
+    model = algorithm.build(params, Setting(seed, threads, target, left, encoder, device))
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
         model.fit(train.X, train.y, train.weight, evaluation)
@@ -175,6 +177,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--algorithm", required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--encoder", metavar="URI", help="encoder that `encoder` fine-tunes")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument("--out", type=Path, required=True, help="folder for model/ and result.json")
     parser.add_argument("--reports", metavar="N/OF", help="end after N reports; OF is no limit")
     parser.add_argument("words", nargs="*", metavar="name=value", help="hyperparameters")
@@ -207,6 +211,8 @@ def main(arguments: Sequence[str]) -> int:
                 out=chosen.out,
                 report=report,
                 most_reports=most_reports,
+                encoder=chosen.encoder,
+                device=chosen.device,
             )
         except Exception as error:
             failed = TrialResult(
