@@ -11,7 +11,8 @@ from tidegate.features.matrices import load_features
 from tidegate.models.bundle import Bundle, drift_reference, load_bundle, write_bundle
 from tidegate.models.catalogue import load_model
 from tidegate.models.interface import Model
-from tidegate.models.scoring import score_table
+from tidegate.models.scoring import score_table, scored_rows, with_outputs
+from tidegate.models.target import score_of
 from tidegate.records import (
     GROUP_PREFIX,
     ID,
@@ -64,13 +65,17 @@ def assemble_candidate(
         with_whom, other = _loaded_baseline(baseline, data)
         for split in _JUDGED_ON:
             rows = read_table(snapshot / f"{split}.parquet")
-            scored = score_table(bundle, rows)
-            write_table(folder / "scored" / f"{split}.parquet", scored)
+            outputs = bundle.outputs(rows)
+            scored = scored_rows(rows, score_of(data.target, outputs))
+            write_table(
+                folder / "scored" / f"{split}.parquet",
+                with_outputs(scored, data.target, rows, outputs),
+            )
             if other is not None:
                 scored = score_table(other, rows)
             elif result.benchmark != result.best:
                 X, _ = load_features(features, split)
-                scored = scored.assign(score=benchmark.predict_proba(X)[:, 1])
+                scored = scored.assign(score=score_of(data.target, benchmark.predict_proba(X)))
             write_table(folder / "baseline" / f"{split}.parquet", scored)
         if (search / _CROSSFIT).is_file():
             crossfit = _crossfit_table(search / _CROSSFIT, snapshot)
@@ -135,6 +140,7 @@ def _bundle_trial(
         featurizer_folder=featurizer_folder,
         columns=data.columns,
         snapshot_digest=data.digest,
+        target=data.target,
         drift_reference=drift_reference(featurizer, unseen, max_rows=_DRIFT_REFERENCE_ROWS, seed=0),
     )
     return load_bundle(folder)

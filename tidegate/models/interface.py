@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -70,13 +70,19 @@ class Setting:
     target : Target
         What the labels mean.
     seconds : float, optional
-        How long training may take, from now on; a model that plans a schedule ends within it.
+        Wall time that `fit` may take, from now on; a model that learns in steps plans them for it.
+    encoder : str, optional
+        URI of the text encoder; that of an installed package if None.
+    device : {"auto", "cpu", "gpu"}
+        Where nets train; ``auto`` takes a GPU when there is one.
     """
 
     seed: int = 0
     threads: int = 1
     target: Target = BINARY
     seconds: float | None = None
+    encoder: str | None = None
+    device: Literal["auto", "cpu", "gpu"] = "auto"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ training rows.
 import math
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from tidegate.features.blocks import Blocks
 from tidegate.models.catalogue import algorithm as find_algorithm
 from tidegate.models.ensemble import ENSEMBLE
 from tidegate.models.interface import Evaluation, Scores, Setting
+from tidegate.models.target import score_of
 from tidegate.records import CurvePoint, Params, SearchResult
 from tidegate.search.tasks import Room, run_tasks
 from tidegate.search.trial import read_rows
@@ -120,13 +121,14 @@ def _fit_fold(
     stop, learn = np.split(others, [max(1, len(others) // _STOPPING_SHARE)])
     scores: list[tuple[Scores, Scores]] = []
     for recipe in recipes:
-        model = find_algorithm(recipe.algorithm).build(recipe.params, setting)
+        learner = find_algorithm(recipe.algorithm)
+        model = learner.build(recipe.params, replace(setting, target=train.target))
         watched = Evaluation(train.X.take(stop), train.y[stop], train.weight[stop], _ignore)
         model.fit(train.X.take(learn), train.y[learn], train.weight[learn], watched)
         scores.append(
             (
-                recipe.share * model.predict_proba(train.X.take(left_out))[:, 1],
-                recipe.share * model.predict_proba(validation.X)[:, 1],
+                recipe.share * score_of(train.target, model.predict_proba(train.X.take(left_out))),
+                recipe.share * score_of(train.target, model.predict_proba(validation.X)),
             )
         )
     np.savez(

@@ -25,7 +25,8 @@ from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import BENCHMARK, load_model
 from tidegate.models.interface import Scores, Setting
 from tidegate.models.quality import average_precision, log_loss
-from tidegate.records import FeatureBlock, SearchResult, SplitName, TrialResult
+from tidegate.models.target import score_of, violating_of
+from tidegate.records import FeatureBlock, SearchResult, SplitName, Target, TrialResult
 from tidegate.search.crossfit import CROSSFIT
 from tidegate.search.serving_cost import serving_ms
 from tidegate.search.tasks import Room, run_tasks
@@ -57,10 +58,11 @@ def distill(
 def _distill(result: SearchResult, features_folder: Path, out: Path, setting: Setting) -> None:
     started = time.monotonic()
     train, validation = (read_rows(features_folder, split) for split in ("train", "validation"))
-    parts = [(train.X, train.weight, _teach(train.X, result, out, known=True))]
+    parts = [(train.X, train.weight, _teach(train.X, train.target, result, out, known=True))]
     if (features_folder / f"{UNLABELLED}.parquet").is_file():
         X, _ = load_features(features_folder, cast(SplitName, UNLABELLED))
-        parts.append((X, np.ones(X.rows), _teach(X, result, out, known=False)))
+        parts.append((X, np.ones(X.rows), _teach(X, train.target, result, out, known=False)))
+    truth = violating_of(validation.target, validation.y)
     students = []
     for strength in _STRENGTHS:
         params = {**BENCHMARK.defaults, "C": strength, "features": "words"}
@@ -71,7 +73,7 @@ def _distill(result: SearchResult, features_folder: Path, out: Path, setting: Se
         y = np.repeat(np.array([1, 0], dtype=np.int8), len(share))
         model.fit(X, y, np.concatenate([weight * share, weight * (1 - share)]))
         score = model.predict_proba(validation.X)[:, 1]
-        reached = average_precision(validation.y, score, validation.weight)
+        reached = average_precision(truth, score, validation.weight)
         students.append((reached, -strength, params, model, score))
     reached, _, params, model, score = max(students, key=lambda student: student[:2])
     with store.new_directory(out / DISTILLED) as folder:
@@ -83,7 +85,7 @@ def _distill(result: SearchResult, features_folder: Path, out: Path, setting: Se
             params=params,
             status="succeeded",
             average_precision=reached,
-            log_loss=log_loss(validation.y, score, validation.weight),
+            log_loss=log_loss(truth, score, validation.weight),
             seconds=time.monotonic() - started,
             serving_ms=serving_ms(model, validation.X, features_folder),
         )
@@ -98,10 +100,10 @@ def _twice(parts: Sequence[Blocks]) -> Blocks:
     return Blocks(2 * sum(part.rows for part in parts), parts[0].blocks, read, dict)
 
 
-def _teach(X: Blocks, result: SearchResult, out: Path, *, known: bool) -> Scores:
+def _teach(X: Blocks, target: Target, result: SearchResult, out: Path, *, known: bool) -> Scores:
     if known and (out / CROSSFIT).is_file():
         with np.load(out / CROSSFIT, allow_pickle=False) as scored:
             return np.asarray(scored["train"], dtype=np.float64)
     best = result.trials[result.best]
     teacher = load_model(best.algorithm, out / "trials" / f"{best.number:03d}" / "model")
-    return np.asarray(teacher.predict_proba(X)[:, 1], dtype=np.float64)
+    return score_of(target, teacher.predict_proba(X))

@@ -8,16 +8,12 @@ import numpy as np
 from tidegate import store
 from tidegate.config import SearchConfig
 from tidegate.errors import BadInput
-from tidegate.models.ensemble import (
-    ENSEMBLE,
-    SavedMember,
-    ranking_quality,
-    select_members,
-    write_ensemble,
-)
-from tidegate.models.interface import Labels, Scores, Weights
-from tidegate.records import LABEL, WEIGHT, SearchResult, TrialResult
-from tidegate.search.trial import VALIDATION_SCORES
+from tidegate.models.ensemble import ENSEMBLE, SavedMember, select_members, write_ensemble
+from tidegate.models.interface import Scores
+from tidegate.models.quality import measured
+from tidegate.models.target import violating_of
+from tidegate.records import SearchResult, TrialResult
+from tidegate.search.trial import VALIDATION_OUTPUTS, VALIDATION_SCORES, read_rows
 
 _LARGEST_LIBRARY = 20
 
@@ -50,19 +46,19 @@ def with_ensemble(
         number: np.load(folder / VALIDATION_SCORES, allow_pickle=False)
         for number, folder in folders.items()
     }
-    roles = store.read_table(features_folder / "validation.parquet", [LABEL, WEIGHT])
-    y, weight = roles[LABEL].to_numpy(dtype=np.int8), roles[WEIGHT].to_numpy(dtype=np.float64)
+    rows = read_rows(features_folder, "validation")
     shares = select_members(
         scores,
-        y,
-        weight,
+        violating_of(rows.target, rows.y),
+        rows.weight,
         max_members=config.ensemble_members,
         cost_ms={number: trial.serving_ms or 0.0 for number, trial in trials.items()},
         max_cost_ms=config.max_serving_ms or float("inf"),
     )
     if len(shares) == 1:
         return result.model_copy(update={"best": min(trials.values(), key=_rank).number})
-    mean = np.sum([share * scores[number] for number, share in shares.items()], axis=0)
+    outputs = [share * _outputs(folders[number]) for number, share in shares.items()]
+    reached, loss = measured(rows.target, rows.y, np.sum(outputs, axis=0), rows.weight)
     number = len(result.trials)
     place = out / "trials" / f"{number:03d}"
     members = [
@@ -76,15 +72,23 @@ def with_ensemble(
         algorithm=ENSEMBLE,
         params={f"trial_{member}": round(share, 4) for member, share in shares.items()},
         status="succeeded",
-        average_precision=ranking_quality(y, mean, weight),
-        log_loss=_log_loss(y, mean, weight),
+        average_precision=reached,
+        log_loss=loss,
         seconds=time.monotonic() - started,
         serving_ms=sum(trials[number].serving_ms or 0.0 for number in shares),
     )
     store.write_record(place / "result.json", trial)
     parts = ", ".join(f"{share:.0%} trial {member}" for member, share in shares.items())
-    print(f"ensemble of {parts}: average_precision={trial.average_precision:.4f}", flush=True)
+    print(f"ensemble of {parts}: average_precision={reached:.4f}", flush=True)
     return result.model_copy(update={"trials": (*result.trials, trial), "best": number})
+
+
+def _outputs(folder: Path) -> Scores:
+    """Return what a trial's model said of the validation rows, shape (rows, outputs)."""
+    if (folder / VALIDATION_OUTPUTS).exists():
+        return np.asarray(np.load(folder / VALIDATION_OUTPUTS, allow_pickle=False))
+    score = np.load(folder / VALIDATION_SCORES, allow_pickle=False)
+    return np.column_stack([1 - score, score])
 
 
 def _library(result: SearchResult, config: SearchConfig) -> list[TrialResult]:
@@ -119,10 +123,3 @@ def _rank(trial: TrialResult) -> tuple[float, int]:
 
 def _is_quick(trial: TrialResult, limit_ms: float | None) -> bool:
     return limit_ms is None or (trial.serving_ms is not None and trial.serving_ms <= limit_ms)
-
-
-def _log_loss(y: Labels, score: Scores, weight: Weights) -> float:
-    # In numpy: this process has no other need of scikit-learn, which takes seconds to import.
-    tiny = np.finfo(np.float64).eps
-    right = np.clip(np.where(y == 1, score, 1 - score), tiny, 1 - tiny)
-    return float(-(weight @ np.log(right)) / weight.sum())

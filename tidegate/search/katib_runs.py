@@ -27,7 +27,7 @@ from tidegate.search.pods import WORKSPACE
 from tidegate.search.process import TrialOrder, TrialProcess, start_trial, wait_for_any
 from tidegate.search.progress import SearchProgress
 from tidegate.search.tasks import Room
-from tidegate.search.trial import VALIDATION_SCORES
+from tidegate.search.trial import VALIDATION_OUTPUTS, VALIDATION_SCORES
 from tidegate.search.trial_objects import created_at, ending, is_complete, read_trial, why_waiting
 
 _EXPERIMENT_LABEL = "katib.kubeflow.org/experiment"
@@ -336,6 +336,8 @@ class _KatibSearch:
     def _bring(self, source: Path, target: Path) -> None:
         shutil.copytree(source / "model", target / "model")
         shutil.copyfile(source / VALIDATION_SCORES, target / VALIDATION_SCORES)
+        if (source / VALIDATION_OUTPUTS).exists():
+            shutil.copyfile(source / VALIDATION_OUTPUTS, target / VALIDATION_OUTPUTS)
 
     def _tell(self, result: TrialResult) -> None:
         ended = [*self._results.values(), *([self._benchmark] if self._benchmark else [])]

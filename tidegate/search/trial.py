@@ -19,14 +19,15 @@ from tidegate.features.blocks import Blocks
 from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm as find_algorithm
 from tidegate.models.interface import Algorithm, Evaluation, Labels, Setting, Weights
-from tidegate.models.quality import average_precision, log_loss
+from tidegate.models.quality import measured
+from tidegate.models.target import labels_of, score_of
 from tidegate.records import (
-    LABEL,
     WEIGHT,
     CurvePoint,
     FeatureSet,
     Params,
     SplitName,
+    Target,
     TrialResult,
 )
 from tidegate.search.curve import curve_verdict
@@ -36,6 +37,8 @@ from tidegate.search.space import parse_words
 
 #: What a model scored the validation rows, beside the model: an ensemble is chosen by them.
 VALIDATION_SCORES = "validation.npy"
+#: All its outputs of the same rows, where they are more than two classes.
+VALIDATION_OUTPUTS = "validation_outputs.npy"
 #: Katib's collector must find the trial's process while it lives.
 _SHORTEST_JOB_SECONDS = 2.0
 
@@ -55,6 +58,7 @@ class Rows:
     X: Blocks
     y: Labels
     weight: Weights
+    target: Target
 
 
 def run_trial(
@@ -94,6 +98,7 @@ def run_trial(
     """
     started = time.monotonic()
     train, validation = (read_rows(features_folder, split) for split in ("train", "validation"))
+    target = train.target
     curve: list[CurvePoint] = []
 
     def observe(point: CurvePoint) -> None:
@@ -106,7 +111,6 @@ def run_trial(
             raise TrialStopped
 
     left = None if seconds is None else max(1.0, seconds - (time.monotonic() - started))
-    target = store.read_record(features_folder / "features.json", FeatureSet).target
     model = algorithm.build(params, Setting(seed, threads, target, left))
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
@@ -123,13 +127,14 @@ def run_trial(
             seconds=time.monotonic() - started,
             verdict=curve_verdict(curve),
         )
-    score = model.predict_proba(validation.X)[:, 1]
-    reached = average_precision(validation.y, score, validation.weight)
-    loss = log_loss(validation.y, score, validation.weight)
+    outputs = model.predict_proba(validation.X)
+    reached, loss = measured(target, validation.y, outputs, validation.weight)
     _require_finite(reached, loss)
     with store.new_directory(out / "model") as folder:
         model.save(folder)
-    np.save(out / VALIDATION_SCORES, score, allow_pickle=False)
+    np.save(out / VALIDATION_SCORES, score_of(target, outputs), allow_pickle=False)
+    if target.kind != "binary":
+        np.save(out / VALIDATION_OUTPUTS, outputs, allow_pickle=False)
     loaded = algorithm.load(out / "model")
     cost_ms = serving_ms(loaded, validation.X, features_folder)
     return TrialResult(
@@ -153,11 +158,13 @@ def _require_finite(*figures: float) -> None:
 
 def read_rows(features_folder: Path, split: SplitName) -> Rows:
     """Return one split of a feature set with its labels and weights."""
+    target = store.read_record(features_folder / "features.json", FeatureSet).target
     X, roles = load_features(features_folder, split)
     return Rows(
         X=X,
-        y=roles[LABEL].to_numpy(dtype=np.int8),
+        y=labels_of(target, roles),
         weight=roles[WEIGHT].to_numpy(dtype=np.float64),
+        target=target,
     )
 
 
