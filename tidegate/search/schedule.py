@@ -17,7 +17,7 @@ from tidegate.records import TrialResult
 from tidegate.search.allocation import Allocation
 
 #: What a long trial leaves for the end of its own: scoring validation, writing the model.
-_LONG_TRIAL_MARGIN = 0.1
+_LONG_TRIAL_MARGIN = 0.05
 #: A rest of the minutes smaller than this share is not worth a trial that will hardly end in it.
 _WORTH_A_GAMBLE = 0.05
 #: Most of the minutes that cross-fitting may claim.
