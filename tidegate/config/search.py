@@ -33,6 +33,12 @@ class SearchConfig(Section):
     )
     parallel: Annotated[int, Field(ge=1)] = 2
     seed: int = 0
+    encoder: str | None = Field(
+        None, description="folder that the algorithm encoder starts from; null: an installed one"
+    )
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="where nets train; auto takes a GPU when there is one"
+    )
     memory_gib: Annotated[float, Field(gt=0)] | None = Field(
         None, description="stops a trial that holds more; null: what its algorithm asks for"
     )
