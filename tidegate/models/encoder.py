@@ -241,4 +241,5 @@ ENCODER = Algorithm(
     modalities=frozenset({"text"}),
     plans_by_seconds=True,
     preload=("tidegate.models.torch_encoder", "tidegate.models.torch_training", "sklearn.metrics"),
+    relative_cost=200.0,
 )
