@@ -5,7 +5,8 @@ words and signs (1 to 3) and characters (3 to 5), 40,000 and 60,000 of them, on 
 on a table's; each in a process of its own, one after the other. The last line is one JSON object.
 
 ``python benchmarks/featurize.py --cleaning TABLE --column TEXT --label Y --split S`` says what each
-cleaning rule does to the average precision of a logistic regression on the same features.
+cleaning rule does to the average precision of a logistic regression on the same features;
+``--families TABLE`` with the same options compares the families.
 """
 
 import argparse
@@ -22,6 +23,13 @@ from typing import Any
 import numpy as np
 
 SIDES = ("tidegate", "scikit-learn")
+CHOICES = (
+    "words+chars",
+    "words+inner",
+    "words+chars+embedding",
+    "words+inner+embedding",
+    "embedding",
+)
 LABELS = np.zeros(0, dtype=np.int8)
 
 
@@ -113,9 +121,46 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
+def halves(path: Path, options: argparse.Namespace) -> tuple[Any, Any]:
+    """Return the labelled rows of the published training split, sampled, and of the others."""
+    import pandas as pd
+
+    table = pd.read_parquet(path)
+    table = table[table[options.label].notna() & table[options.split].notna()]
+    train = table[table[options.split] == "train"]
+    train = train.sample(min(len(train), options.sample), random_state=0)
+    return train, table[table[options.split].isin(["val", "validation", "dev", "valid", "test"])]
+
+
+def families(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the average precision of a logistic regression by the families that it reads."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import average_precision_score
+
+    from tidegate.config import FeatureConfig
+    from tidegate.features.featurizer import Featurizer
+    from tidegate.records import Column
+
+    train, test = halves(options.families, options)
+    test = test.sample(min(len(test), options.sample), random_state=0)
+    y, z = (rows[options.label].astype(int).to_numpy() for rows in (train, test))
+    columns = (Column(name=options.column, kind="text"),)
+    figures: dict[str, Any] = {}
+    for statistics in (True, False):
+        config = FeatureConfig(statistics=statistics)
+        featurizer = Featurizer.fit(train, columns, y, config)
+        X, Z = featurizer.transform(train), featurizer.transform(test)
+        for chosen in CHOICES if statistics else CHOICES[:1]:
+            model = LogisticRegression(C=4, solver="liblinear").fit(X.csr(chosen), y)
+            found = average_precision_score(z, model.decision_function(Z.csr(chosen)))
+            name = chosen if statistics else f"{chosen}, without statistics"
+            figures[name] = round(found, 4)
+            print(f"| {name} | {found:.4f} |", flush=True)
+    return figures
+
+
 def ablate(options: argparse.Namespace) -> dict[str, Any]:
     """Return the average precision with no rule, each rule alone, and the default."""
-    import pandas as pd
     from scipy import sparse
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import average_precision_score
@@ -124,11 +169,7 @@ def ablate(options: argparse.Namespace) -> dict[str, Any]:
     from tidegate.features.cleaning import RULES, clean
     from tidegate.features.text import TFIDF_CHAR, TFIDF_WORD
 
-    table = pd.read_parquet(options.cleaning)
-    table = table[table[options.label].notna()]
-    train = table[table[options.split] == "train"]
-    train = train.sample(min(len(train), options.sample), random_state=0)
-    test = table[table[options.split] != "train"]
+    train, test = halves(options.cleaning, options)
     nothing = CleaningConfig(**dict.fromkeys(RULES, False))
     alone = {rule: nothing.model_copy(update={rule: True}) for rule in RULES}
     figures: dict[str, Any] = {}
@@ -160,15 +201,19 @@ def main() -> None:
     parser.add_argument("--column", default="text")
     parser.add_argument("--label", default="label")
     parser.add_argument("--split", default="split")
-    parser.add_argument("--sample", type=int, default=6000, help="training rows of --cleaning")
+    parser.add_argument(
+        "--sample", type=int, default=6000, help="training rows of --cleaning and --families"
+    )
     parser.add_argument("--cleaning", type=Path)
+    parser.add_argument("--families", type=Path)
     parser.add_argument("--one", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if options.one is not None:
         print(json.dumps(measure(options.one, texts_of(options, options.rows[0]))))
-    else:
-        print(json.dumps(ablate(options) if options.cleaning else compare(options)))
+        return
+    run = ablate if options.cleaning else families if options.families else compare
+    print(json.dumps(run(options)))
 
 
 if __name__ == "__main__":
