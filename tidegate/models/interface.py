@@ -15,7 +15,6 @@ Scores = npt.NDArray[np.float64]
 #: 0/1 or the number of a class, shape (rows,); several tasks: 0/1, shape (rows, tasks).
 Labels = npt.NDArray[np.int8]
 Weights = npt.NDArray[np.float64]
-Device = Literal["auto", "cpu", "gpu"]
 
 
 @dataclass(frozen=True)
