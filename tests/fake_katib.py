@@ -46,6 +46,7 @@ class FakeKatib:
             if "status" not in experiment:
                 # Katib takes a while; the first round only starts.
                 experiment["status"] = {"conditions": [_condition("Created", "created")]}
+                self.kubernetes.save("experiments", experiment)
             elif len(experiment["status"]["conditions"]) == 1:
                 self._advance(experiment)
 
@@ -65,6 +66,7 @@ class FakeKatib:
                     running.append(trial)
         if len(mine) == spec["maxTrialCount"] and not running:
             experiment["status"]["conditions"].append(_condition("Succeeded", "max trials"))
+            self.kubernetes.save("experiments", experiment)
 
     def _start(self, experiment):
         spec, metadata = experiment["spec"], experiment["metadata"]
@@ -77,7 +79,7 @@ class FakeKatib:
                     "name": name,
                     "namespace": metadata["namespace"],
                     "labels": {**metadata["labels"], EXPERIMENT_LABEL: metadata["name"]},
-                    "ownerReferences": [{"kind": "Experiment", "uid": metadata["uid"]}],
+                    "ownerReferences": [_owned_by(experiment)],
                 },
                 "spec": {
                     "parameterAssignments": [{"name": n, "value": v} for n, v in point.items()]
@@ -98,6 +100,7 @@ class FakeKatib:
             trial["status"]["observation"] = {
                 "metrics": [{"name": n, "latest": v[-1]} for n, v in observed.items()]
             }
+        self.kubernetes.save("trials", trial)
         return trial
 
     def _run(self, experiment, name, point, fate):
@@ -159,6 +162,16 @@ class FakeKatib:
 
 def _stem(trial):
     return trial.rpartition("-")[0]
+
+
+def _owned_by(experiment):
+    metadata = experiment["metadata"]
+    return {
+        "apiVersion": "kubeflow.org/v1beta1",
+        "kind": "Experiment",
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }
 
 
 def _condition(kind, message):

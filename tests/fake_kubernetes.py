@@ -120,6 +120,9 @@ class FakeKubernetes:
         )
         return document
 
+    def save(self, plural, document):
+        """Keep a changed status; here a document is changed where it is."""
+
     def remove(self, key):
         uid = self.objects.pop(key)["metadata"]["uid"]
         for other, document in list(self.objects.items()):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.unit.manifests.foreign_pods import STEP, SUGGESTION, TRIAL
 from tests.unit.manifests.pod_security import GOOD, changed, restricted_violations
 
 MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
@@ -53,26 +54,6 @@ def with_defaults(pod):
             assert last not in target
             target[last] = patch["value"]
     return pod
-
-
-SUGGESTION = {
-    "metadata": {"labels": {"katib.kubeflow.org/suggestion": "comments"}},
-    "spec": {
-        "securityContext": {},
-        "containers": [{"name": "suggestion"}, {"name": "early-stopping"}],
-    },
-}
-TRIAL = {
-    "metadata": {"labels": {"katib.kubeflow.org/trial": "comments-1"}},
-    "spec": {
-        **GOOD,
-        "containers": [*GOOD["containers"], {"name": "metrics-logger-and-collector"}],
-    },
-}
-STEP = {
-    "metadata": {},
-    "spec": {**GOOD, "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
-}
 
 
 @pytest.mark.parametrize(
