@@ -196,6 +196,26 @@ def test_gpu_nodes_are_held_against_the_pools_labels_and_tolerations(cluster):
     assert gpu_finding(cluster, {"tolerations": other}).status == "warning"
 
 
+NOT_READY = {"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}
+PRESSED = {"key": "node.kubernetes.io/memory-pressure", "effect": "NoSchedule"}
+
+
+def test_a_node_that_takes_no_pods_is_told_as_its_condition_not_as_a_pools_fault(cluster):
+    whole(cluster)
+    cordoned = node("n3")
+    cordoned["spec"]["unschedulable"] = True
+    nodes = cluster.documents["/api/v1/nodes"]["items"]
+    nodes += [node("n2", taints=[NOT_READY]), cordoned, node("n4", taints=[PRESSED])]
+    findings = check_cluster()
+    told = one(findings, "nodes")
+    assert told.status == "warning"
+    assert told.what == "2 of 4 take no pods: n2 is not-ready, n3 is cordoned"
+    assert "kubectl describe node" in told.mend
+    nodes[:] = nodes[1:3]
+    finding = one(check_cluster(), "cpu nodes")
+    assert (finding.status, finding.what) == ("problem", "no node takes pods")
+
+
 def test_no_gpu_nodes_are_a_problem_only_for_an_algorithm_that_asks_for_one(cluster, plugin):
     whole(cluster)
     assert one(check_cluster(config()), "gpu nodes").status == "ok"
