@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from tidegate.features.blocks import Blocks
 from tidegate.models.catalogue import algorithms
-from tidegate.models.interface import Evaluation
+from tidegate.models.interface import Evaluation, Setting
 from tidegate.models.quality import average_precision
+from tidegate.records import FeatureBlock
 from tidegate.search.space import contains
 
 ROWS, FEATURES = 400, 60
@@ -18,19 +20,30 @@ def algorithm(request):
 
 
 def toy(seed=0, rows=ROWS):
-    """Rows with 0/1 words, five of which belong to the violating class, and one scaled number."""
+    """Rows of 0/1 words, five of which belong to the violating class, in every form of theirs."""
     random = np.random.default_rng(seed)
     y = (random.random(rows) < 0.3).astype(np.int8)
     probability = np.full((rows, FEATURES), 0.1)
     probability[:, :5] = np.where(y[:, None] == 1, 0.7, 0.05)
     words = (random.random((rows, FEATURES)) < probability).astype(np.float32)
     number = np.round(random.normal(y, 1.0), 1).astype(np.float32)
-    return sp.csr_matrix(np.column_stack([words, number])), y
+    spread = np.random.default_rng(99).normal(size=(FEATURES, 16)).astype(np.float32)
+    texts = [" ".join(f"w{place}" for place in np.flatnonzero(row)) for row in words]
+    return as_blocks(sp.csr_matrix(words), number[:, None], words @ spread, texts), y
+
+
+def as_blocks(words, number, embedding, texts):
+    parts = {"words": words, "tabular": sp.csr_matrix(number), "embedding": embedding}
+    blocks = [
+        FeatureBlock(name=family, column="text", family=family, width=part.shape[1])
+        for family, part in parts.items()
+    ]
+    return Blocks(words.shape[0], blocks, lambda b: parts[b.name], lambda: {"text": texts})
 
 
 def fitted(algorithm, X, y, weight=None, seed=0, evaluation=None):
     weight = np.ones(len(y)) if weight is None else weight
-    return algorithm.build(algorithm.defaults, seed, 1).fit(X, y, weight, evaluation)
+    return algorithm.build(algorithm.defaults, Setting(seed)).fit(X, y, weight, evaluation)
 
 
 def test_the_defaults_are_a_point_of_the_search_space(algorithm):
@@ -76,29 +89,33 @@ def test_a_row_scores_alone_as_it_does_among_others(algorithm, tmp_path):
     model = algorithm.load(tmp_path)
     together = model.predict_proba(X)
     for row in range(5):
-        np.testing.assert_allclose(model.predict_proba(X[row])[0], together[row], atol=1e-6)
+        np.testing.assert_allclose(
+            model.predict_proba(X.take(np.array([row])))[0], together[row], atol=1e-6
+        )
 
 
 def test_a_stored_zero_scores_as_an_absent_one(algorithm):
     X, y = toy()
     model = fitted(algorithm, X, y)
-    with_zeros = sp.csr_matrix(
-        (X[0].toarray().ravel(), (np.zeros(X.shape[1], int), np.arange(X.shape[1]))),
-        shape=(1, X.shape[1]),
-    )
-    assert with_zeros.nnz == X.shape[1]
-    np.testing.assert_allclose(model.predict_proba(with_zeros), model.predict_proba(X[0]))
+    first = X.take(np.array([0]))
+    words, number, embedding = (first.part(block) for block in first.blocks)
+    stored = sp.csr_matrix((words.toarray()[0], np.arange(FEATURES), [0, FEATURES]))
+    assert stored.nnz == FEATURES > words.nnz
+    with_zeros = as_blocks(stored, number.toarray(), embedding, first.texts()["text"])
+    np.testing.assert_allclose(model.predict_proba(with_zeros), model.predict_proba(first))
 
 
 def test_an_empty_row_has_a_score(algorithm):
     X, y = toy()
-    empty = sp.csr_matrix((1, X.shape[1]), dtype=np.float32)
+    nothing = sp.csr_matrix((1, FEATURES), dtype=np.float32)
+    empty = as_blocks(nothing, np.zeros((1, 1)), np.zeros((1, 16), np.float32), [""])
     assert np.isfinite(fitted(algorithm, X, y).predict_proba(empty)).all()
 
 
 def test_the_heavier_of_two_contradicting_labels_is_learned(algorithm):
     X, y = toy()
-    twice, labels = sp.vstack([X, X]).tocsr(), np.concatenate([y, 1 - y]).astype(np.int8)
+    twice = X.take(np.tile(np.arange(ROWS), 2))
+    labels = np.concatenate([y, 1 - y]).astype(np.int8)
     first_heavier = np.repeat([4.0, 1.0], ROWS)
     for weight, truth in ((first_heavier, y), (first_heavier[::-1], 1 - y)):
         score = fitted(algorithm, twice, labels, weight.copy()).predict_proba(X)[:, 1]
@@ -109,9 +126,7 @@ def test_a_row_of_weight_three_counts_like_three_rows(algorithm):
     X, y = toy()
     times = np.where(np.arange(ROWS) % 4 == 0, 3, 1)
     weighted = fitted(algorithm, X, y, times.astype(np.float64))
-    repeated = fitted(
-        algorithm, sp.csr_matrix(np.repeat(X.toarray(), times, axis=0)), np.repeat(y, times)
-    )
+    repeated = fitted(algorithm, X.take(np.repeat(np.arange(ROWS), times)), np.repeat(y, times))
     np.testing.assert_allclose(weighted.predict_proba(X), repeated.predict_proba(X), atol=0.01)
 
 
@@ -120,7 +135,7 @@ def test_a_row_of_weight_zero_is_not_there(algorithm):
     present = np.arange(ROWS) % 3 > 0
     wrong = np.where(present, y, 1 - y).astype(np.int8)
     masked = fitted(algorithm, X, wrong, present.astype(np.float64))
-    absent = fitted(algorithm, X[present], y[present])
+    absent = fitted(algorithm, X.take(present), y[present])
     np.testing.assert_allclose(masked.predict_proba(X), absent.predict_proba(X), atol=1e-9)
 
 
@@ -156,7 +171,7 @@ def test_validation_rows_are_weighted(algorithm):
     curves = []
     for rows, labels, weight in (
         (unseen, flipped, right_half),
-        (unseen[:200], truth[:200], np.ones(200)),
+        (unseen.take(np.arange(200)), truth[:200], np.ones(200)),
     ):
         curve = []
         fitted(algorithm, X, y, evaluation=Evaluation(rows, labels, weight, curve.append))

@@ -9,7 +9,7 @@ from tidegate.features import catalogue
 from tidegate.features.interface import Transformer
 from tidegate.features.tabular import NUMERIC
 
-THIRD_PARTY = Transformer("rank", "numeric", NUMERIC.build, NUMERIC.restore)
+THIRD_PARTY = Transformer("rank", "numeric", NUMERIC.build, NUMERIC.restore, "tabular")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from tidegate import store
 from tidegate.config import FeatureConfig
 from tidegate.errors import BadInput
+from tidegate.features.blocks import TERMS
 from tidegate.features.featurizer import Featurizer
 from tidegate.features.matrices import featurize, load_features
 from tidegate.records import (
@@ -47,6 +48,10 @@ def rows(count, seed):
     )
 
 
+def same(one, other):
+    return (one.csr(TERMS) != other.csr(TERMS)).nnz == 0
+
+
 def fit(frame, columns=COLUMNS, config=CONFIG):
     return Featurizer.fit(frame, columns, frame["_label"].to_numpy(), config)
 
@@ -80,7 +85,7 @@ def featurizer(train):
 
 
 def test_blocks_stand_in_the_order_of_columns_and_catalogue(featurizer, train):
-    assert list(featurizer.block_sizes) == [
+    assert [block.name for block in featurizer.blocks] == [
         "body:tfidf_word",
         "body:tfidf_char",
         "age / days:numeric",
@@ -88,7 +93,7 @@ def test_blocks_stand_in_the_order_of_columns_and_catalogue(featurizer, train):
         "title:tfidf_word",
         "title:tfidf_char",
     ]
-    X = featurizer.transform(train)
+    X = featurizer.transform(train).csr(TERMS)
     names = featurizer.feature_names()
     assert X.format == "csr"
     assert X.dtype == np.float32
@@ -103,7 +108,7 @@ def test_only_training_rows_decide_what_a_feature_is(featurizer):
     other = rows(60, seed=1)
     other["body"] = "novelword"
     assert not any("novelword" in name for name in featurizer.feature_names())
-    assert featurizer.transform(other).shape == (60, featurizer.feature_count)
+    assert featurizer.transform(other).csr(TERMS).shape == (60, featurizer.feature_count)
 
 
 def test_a_saved_featurizer_gives_the_same_features_names_and_projection(
@@ -111,9 +116,9 @@ def test_a_saved_featurizer_gives_the_same_features_names_and_projection(
 ):
     featurizer.save(tmp_path)
     restored = Featurizer.load(tmp_path)
-    assert (restored.transform(train) != featurizer.transform(train)).nnz == 0
+    assert same(restored.transform(train), featurizer.transform(train))
     assert restored.feature_names() == featurizer.feature_names()
-    assert restored.block_sizes == featurizer.block_sizes
+    assert restored.blocks == featurizer.blocks
     assert restored.columns == COLUMNS
     np.testing.assert_array_equal(restored.project(train), featurizer.project(train))
 
@@ -128,7 +133,7 @@ def test_saving_again_writes_the_same_bytes(featurizer, train, tmp_path):
 
 def test_rows_as_plain_lists_give_the_features_of_the_frame(featurizer, train):
     plain = {column.name: train[column.name].tolist() for column in COLUMNS}
-    assert (featurizer.transform(plain) != featurizer.transform(train)).nnz == 0
+    assert same(featurizer.transform(plain), featurizer.transform(train))
 
 
 def test_rows_keep_their_place_whatever_the_index_of_the_frame(train):
@@ -150,7 +155,7 @@ def test_the_projection_is_read_only_when_asked_for(featurizer, train, tmp_path)
 
 
 def test_the_projection_keeps_the_directions_of_most_variation(featurizer, train):
-    X = featurizer.transform(train)
+    X = featurizer.transform(train).csr(TERMS)
     best = np.linalg.svd(X.toarray(), full_matrices=False)[1][:4]
     kept = np.linalg.norm(featurizer.project(train), axis=0)
     np.testing.assert_allclose(kept, best, rtol=1e-2)
@@ -166,8 +171,8 @@ def test_the_projection_has_no_more_components_than_rows(train, count):
 def test_a_column_that_gives_nothing_leaves_the_others_alone(train):
     silent = train.assign(title="!")
     featurizer = fit(silent)
-    assert featurizer.block_sizes["title:tfidf_word"] == 0
-    assert featurizer.transform(silent).shape[1] == featurizer.feature_count > 0
+    assert {block.name: block.width for block in featurizer.blocks}["title:tfidf_word"] == 0
+    assert featurizer.transform(silent).csr(TERMS).shape[1] == featurizer.feature_count > 0
 
 
 @pytest.mark.parametrize("body", ["", None, "!?", "each row its own word {}"])
@@ -188,8 +193,8 @@ def test_a_folder_of_another_format_is_refused(featurizer, tmp_path):
         Featurizer.load(tmp_path)
     featurizer.save(tmp_path)
     manifest = json.loads((tmp_path / "featurizer.json").read_text())
-    (tmp_path / "featurizer.json").write_text(json.dumps(manifest | {"format": 2}))
-    with pytest.raises(BadInput, match="format must be 1, got 2"):
+    (tmp_path / "featurizer.json").write_text(json.dumps(manifest | {"format": 1}))
+    with pytest.raises(BadInput, match="format must be 2, got 1"):
         Featurizer.load(tmp_path)
 
 
@@ -199,12 +204,12 @@ def test_featurize_writes_a_matrix_and_the_roles_of_every_split(tmp_path, train,
     features = featurize(snapshot, CONFIG, tmp_path / "features")
     assert store.read_record(tmp_path / "features" / "features.json", FeatureSet) == features
     assert features.snapshot_digest == "abc"
-    assert features.feature_count == sum(features.block_sizes.values())
+    assert features.blocks == featurizer.blocks
     for split in SPLITS:
         X, roles = load_features(tmp_path / "features", split)
-        assert X.format == "csr"
-        assert X.dtype == np.float32
-        assert (featurizer.transform(tables[split]) != X).nnz == 0
+        again = featurizer.transform(tables[split])
+        assert same(again, X)
+        assert again.texts() == X.texts()
         assert list(roles) == ["_id", "_time", "_label", "_weight", "_group_target"]
         assert roles["_id"].tolist() == tables[split]["_id"].tolist()
     restored = Featurizer.load(tmp_path / "features" / "featurizer")

@@ -2,17 +2,19 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from tidegate.features.blocks import blocks_of
+from tidegate.models.interface import Setting
 from tidegate.models.linear import LOGISTIC
 
 
 def fitted(X, y, **params):
-    return LOGISTIC.build({**LOGISTIC.defaults, **params}, 0, 1).fit(X, y, np.ones(len(y)))
+    return LOGISTIC.build({**LOGISTIC.defaults, **params}, Setting()).fit(X, y, np.ones(len(y)))
 
 
 def noise(rows=600, violating=0.1):
     random = np.random.default_rng(0)
     X = sp.csr_matrix((random.random((rows, 5)) < 0.3).astype(np.float32))
-    return X, (random.random(rows) < violating).astype(np.int8)
+    return blocks_of(X), (random.random(rows) < violating).astype(np.int8)
 
 
 def test_without_class_weights_the_mean_score_is_the_prevalence():

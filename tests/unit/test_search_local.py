@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-import scipy.sparse
 
 from tidegate import store
 from tidegate.config import SearchConfig
 from tidegate.errors import BadInput
+from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm, load_model
 from tidegate.records import SearchResult
 from tidegate.search.local import SearchFailed, run_search
@@ -266,7 +266,7 @@ def test_trials_that_rank_better_together_win_as_an_ensemble(features, tmp_path,
     assert result.best == 2
     assert result.benchmark == 0
     assert result.trials[2].params == {"trial_0": 0.75, "trial_1": 0.25}
-    X = scipy.sparse.load_npz(features / "validation.npz")
+    X, _ = load_features(features, "validation")
     parts = [load_model("logistic", tmp_path / "out/trials" / n / "model") for n in ("000", "001")]
     mean = sum(s * m.predict_proba(X) for s, m in zip((0.75, 0.25), parts, strict=True))
     together = load_model("ensemble", tmp_path / "out" / "trials" / "002" / "model")

@@ -1,4 +1,4 @@
-"""Snapshot columns to one feature matrix, fitted on training rows and restored without pickles."""
+"""Snapshot columns to blocks of features, fitted on training rows and restored without pickles."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from tidegate import store
 from tidegate.config import FeatureConfig
 from tidegate.errors import BadInput
+from tidegate.features.blocks import TERMS, Blocks
 from tidegate.features.catalogue import transformer, transformers
+from tidegate.features.cells import as_text
 from tidegate.features.interface import ColumnTransformer
-from tidegate.records import Column
+from tidegate.records import Column, FeatureBlock
 
-FORMAT = 1
+FORMAT = 2
 _PROJECTION_FILE = "projection.npz"
 # Rows that the projection is fitted on, spread evenly over training; more only cost time.
 _MAX_PROJECTION_ROWS = 5000
@@ -49,7 +50,7 @@ class Featurizer:
         The columns it reads.
     blocks : tuple of Block
         In the order of the feature matrix.
-    projection : ndarray of shape (components, features) or Path
+    projection : ndarray of shape (components, features of `TERMS`) or Path
         The projection, or the file it is read from when first needed.
     """
 
@@ -60,11 +61,17 @@ class Featurizer:
         projection: npt.NDArray[np.float32] | Path,
     ) -> None:
         self.columns = columns
-        self._blocks = blocks
+        self._fitted = {block.name: block for block in blocks}
         self._projection = projection
-        self.block_sizes: Mapping[str, int] = {
-            block.name: len(block.fitted.get_feature_names_out()) for block in blocks
-        }
+        self.blocks = tuple(
+            FeatureBlock(
+                name=block.name,
+                column=block.column,
+                family=transformer(block.transformer).family,
+                width=len(block.fitted.get_feature_names_out()),
+            )
+            for block in blocks
+        )
 
     @classmethod
     def fit(
@@ -111,32 +118,42 @@ class Featurizer:
                 "lower it, give more rows, or name other columns under data.text",
             )
         sample = np.unique(np.linspace(0, len(y) - 1, _MAX_PROJECTION_ROWS).astype(np.int64))
-        X = featurizer.transform(frame.iloc[sample])
+        X = featurizer.transform(frame.iloc[sample]).csr(TERMS)
         return cls(tuple(columns), blocks, _fit_projection(X, config.projection_components))
 
     @property
     def feature_count(self) -> int:
-        """Columns of the feature matrix."""
-        return sum(self.block_sizes.values())
+        """Features of all blocks together."""
+        return sum(block.width for block in self.blocks)
 
-    def transform(self, frame: Table) -> Any:
-        """Return the feature matrix, CSR float32 of shape (rows, features), indices sorted.
+    def transform(self, frame: Table) -> Blocks:
+        """Return the rows' features; what no model asks for is never computed.
 
         Parameters
         ----------
         frame : DataFrame or mapping of str to sequence
             Holds at least `columns`; a missing cell is None, NaN or the empty text.
         """
-        parts = [block.fitted.transform(_values(frame, block.column)) for block in self._blocks]
-        X = parts[0] if len(parts) == 1 else sparse.hstack(parts, format="csr", dtype=np.float32)
-        X.sort_indices()
-        return X
+        values = {column.name: _values(frame, column.name) for column in self.columns}
+        rows = len(next(iter(values.values())))
+
+        def read(block: FeatureBlock) -> Any:
+            return self._fitted[block.name].fitted.transform(values[block.column])
+
+        def texts() -> dict[str, list[str]]:
+            return {
+                column.name: [as_text(value) for value in values[column.name]]
+                for column in self.columns
+                if column.kind == "text"
+            }
+
+        return Blocks(rows, self.blocks, read, texts)
 
     def feature_names(self) -> list[str]:
         """Return ``column:transformer:feature`` for every feature, in order."""
         return [
             f"{block.name}:{name}"
-            for block in self._blocks
+            for block in self._fitted.values()
             for name in block.fitted.get_feature_names_out()
         ]
 
@@ -149,7 +166,7 @@ class Featurizer:
             Coordinates along the leading right singular vectors of the training features
             (latent semantic analysis; Deerwester et al., 1990).
         """
-        projected: npt.NDArray[np.float32] = self.transform(frame) @ self._components().T
+        projected: npt.NDArray[np.float32] = self.transform(frame).csr(TERMS) @ self._components().T
         return projected
 
     def _components(self) -> npt.NDArray[np.float32]:
@@ -160,7 +177,7 @@ class Featurizer:
     def save(self, folder: Path) -> None:
         """Write everything that `load` needs: JSON for lists and numbers, npz for arrays."""
         folder.mkdir(parents=True, exist_ok=True)
-        for number, block in enumerate(self._blocks):
+        for number, block in enumerate(self._fitted.values()):
             values, arrays = block.fitted.state()
             store.write_json(folder / f"{_stem(number, block.transformer)}.json", values)
             _write_arrays(folder / f"{_stem(number, block.transformer)}.npz", arrays)
@@ -168,7 +185,7 @@ class Featurizer:
         manifest = {
             "format": FORMAT,
             "columns": [column.model_dump() for column in self.columns],
-            "blocks": [[block.column, block.transformer] for block in self._blocks],
+            "blocks": [[block.column, block.transformer] for block in self._fitted.values()],
         }
         store.write_json(folder / "featurizer.json", manifest)
 

@@ -205,7 +205,9 @@ def _chunks(texts: list[str]) -> Iterator[list[str]]:
     yield texts[start:]
 
 
-def _record(name: str, analyzer: Analyzer, max_features: Callable[[FeatureConfig], int]) -> Any:
+def _record(
+    name: str, family: str, analyzer: Analyzer, max_features: Callable[[FeatureConfig], int]
+) -> Transformer:
     def build(config: FeatureConfig) -> TextBlock:
         return TextBlock(analyzer, max_features(config), config.min_rows_with_term)
 
@@ -213,8 +215,8 @@ def _record(name: str, analyzer: Analyzer, max_features: Callable[[FeatureConfig
         values, arrays = state
         return TextBlock(analyzer, **values, idf=arrays["idf"])
 
-    return Transformer(name=name, modality="text", build=build, restore=restore)
+    return Transformer(name, "text", build, restore, family)
 
 
-TFIDF_WORD: Transformer = _record("tfidf_word", WORD_TERMS, lambda c: c.max_word_features)
-TFIDF_CHAR: Transformer = _record("tfidf_char", CHAR_TERMS, lambda c: c.max_char_features)
+TFIDF_WORD = _record("tfidf_word", "words", WORD_TERMS, lambda c: c.max_word_features)
+TFIDF_CHAR = _record("tfidf_char", "chars", CHAR_TERMS, lambda c: c.max_char_features)

@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tidegate.features.blocks import Blocks
 from tidegate.models.interface import (
     Algorithm,
+    Choice,
     Evaluation,
-    FeatureMatrix,
     FloatRange,
     IntRange,
     Labels,
     Resources,
     Scores,
+    Setting,
     Weights,
 )
 from tidegate.models.quality import average_precision
@@ -30,6 +32,8 @@ EARLY_STOPPING_ROUNDS = 30
 MAX_BINS = 32
 REPORT_EVERY_ROUNDS = 10
 
+# Hyperparameters that are ours, not the library's.
+_OURS = frozenset({"columns", "features"})
 _MODEL, _COLUMNS = "model.ubj", "columns.npz"
 
 Columns = npt.NDArray[np.int64]
@@ -42,22 +46,21 @@ class BoostedModel:
     ----------
     params : mapping
         A point of `XGBOOST`'s search space.
-    seed : int
-        Seed of the row and column sampling.
-    threads : int
-        Threads of training and scoring.
+    setting : Setting
+        Seed of the row and column sampling; threads of training.
     """
 
-    def __init__(self, params: Params, seed: int, threads: int) -> None:
+    def __init__(self, params: Params, setting: Setting) -> None:
         self._params = params
-        self._seed = seed
-        self._threads = threads
+        self._seed = setting.seed
+        self._threads = setting.threads
+        self._features = str(params["features"])
         self._columns: Columns = np.empty(0, dtype=np.int64)
         self._booster: Any = None
 
     def fit(
         self,
-        X: FeatureMatrix,
+        X: Blocks,
         y: Labels,
         sample_weight: Weights,
         evaluation: Evaluation | None = None,
@@ -67,8 +70,9 @@ class BoostedModel:
 
         used = sample_weight > 0
         if not used.all():
-            X, y, sample_weight = X[used], y[used], sample_weight[used]
-        self._columns = select_columns(X, y, sample_weight, int(self._params["columns"]))
+            X, y, sample_weight = X.take(used), y[used], sample_weight[used]
+        matrix = X.csr(self._features)
+        self._columns = select_columns(matrix, y, sample_weight, int(self._params["columns"]))
         train = xgboost.DMatrix(self._chosen(X), y, weight=sample_weight, nthread=self._threads)
         if evaluation is None:
             self._booster = xgboost.train(self._settings(), train, MAX_ROUNDS)
@@ -91,36 +95,36 @@ class BoostedModel:
         self._booster = booster[: booster.best_iteration + 1]
         return self
 
-    def predict_proba(self, X: FeatureMatrix) -> Scores:
+    def predict_proba(self, X: Blocks) -> Scores:
         """Return probabilities of shape (rows, 2); column 1 is violating."""
         violating = np.asarray(self._booster.inplace_predict(self._chosen(X)), dtype=np.float64)
         return np.column_stack([1 - violating, violating])
 
     def save(self, folder: Path) -> None:
-        """Write the trees as UBJSON and the chosen columns as npz."""
+        """Write the trees as UBJSON, the chosen families and columns as npz."""
         self._booster.save_model(folder / _MODEL)
-        np.savez(folder / _COLUMNS, columns=self._columns)
+        np.savez(folder / _COLUMNS, columns=self._columns, features=self._features)
 
     @classmethod
     def load(cls, folder: Path) -> "BoostedModel":
         """Read what `save` wrote; it scores with one thread."""
         import xgboost
 
-        model = cls(params={}, seed=0, threads=1)
         with np.load(folder / _COLUMNS, allow_pickle=False) as arrays:
+            model = cls(params={"features": str(arrays["features"])}, setting=Setting())
             model._columns = arrays["columns"]
         model._booster = xgboost.Booster({"nthread": 1}, model_file=folder / _MODEL)
         return model
 
-    def _chosen(self, X: FeatureMatrix) -> FeatureMatrix:
+    def _chosen(self, X: Blocks) -> Any:
         # XGBoost takes an absent entry for missing and a stored zero for a value; a zero must
         # mean the same however the row came to be.
-        chosen = X[:, self._columns]
+        chosen = X.csr(self._features)[:, self._columns]
         chosen.eliminate_zeros()
         return chosen
 
     def _settings(self) -> dict[str, Any]:
-        chosen_by_search = {k: v for k, v in self._params.items() if k != "columns"}
+        chosen_by_search = {k: v for k, v in self._params.items() if k not in _OURS}
         return {
             **chosen_by_search,
             "objective": "binary:logistic",
@@ -133,7 +137,7 @@ class BoostedModel:
         }
 
 
-def select_columns(X: FeatureMatrix, y: Labels, weight: Weights, count: int) -> Columns:
+def select_columns(X: Any, y: Labels, weight: Weights, count: int) -> Columns:
     """Return the sorted indices of the columns most correlated with the label.
 
     The square of the weighted correlation ranks like the ANOVA F statistic and, on 0/1 columns,
@@ -194,6 +198,7 @@ XGBOOST = Algorithm(
     build=BoostedModel,
     load=BoostedModel.load,
     search_space={
+        "features": Choice(("words+chars", "words", "chars")),
         "columns": IntRange(500, 4000, log=True),
         "eta": FloatRange(0.05, 0.3, log=True),
         "max_depth": IntRange(3, 9),
@@ -203,6 +208,7 @@ XGBOOST = Algorithm(
         "lambda": FloatRange(0.1, 10.0, log=True),
     },
     defaults={
+        "features": "words+chars",
         "columns": 2000,
         "eta": 0.1,
         "max_depth": 6,

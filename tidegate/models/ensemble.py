@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tidegate.models.interface import Evaluation, FeatureMatrix, Labels, Model, Scores, Weights
+from tidegate.features.blocks import Blocks
+from tidegate.models.interface import Evaluation, Labels, Model, Scores, Weights
 from tidegate.models.quality import average_precision
 from tidegate.store import read_json, write_json
 
@@ -39,7 +40,7 @@ class Ensemble:
 
     def fit(
         self,
-        X: FeatureMatrix,
+        X: Blocks,
         y: Labels,
         sample_weight: Weights,
         evaluation: Evaluation | None = None,
@@ -49,7 +50,7 @@ class Ensemble:
             member.model.fit(X, y, sample_weight, evaluation)
         return self
 
-    def predict_proba(self, X: FeatureMatrix) -> Scores:
+    def predict_proba(self, X: Blocks) -> Scores:
         """Return the mean probabilities, shape (rows, 2)."""
         parts = [member.share * member.model.predict_proba(X) for member in self.members]
         return np.asarray(np.sum(parts, axis=0), dtype=np.float64)

@@ -3,18 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from tidegate.records import CurvePoint, Params
+from tidegate.features.blocks import Blocks
+from tidegate.records import CurvePoint, Params, Target
 
 Scores = npt.NDArray[np.float64]
+#: 0/1 or the number of a class, shape (rows,); several tasks: 0/1, shape (rows, tasks).
 Labels = npt.NDArray[np.int8]
 Weights = npt.NDArray[np.float64]
-#: A scipy.sparse CSR matrix, float32, of shape (rows, features).
-FeatureMatrix = Any
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,28 @@ class Resources:
     gpus: int = 0
 
 
+BINARY = Target()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a model is told beside its hyperparameters.
+
+    Parameters
+    ----------
+    seed : int
+        Of every random choice.
+    threads : int
+        Threads of training.
+    target : Target
+        What the labels mean.
+    """
+
+    seed: int = 0
+    threads: int = 1
+    target: Target = BINARY
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Rows that a model may measure itself on while it learns, and where it reports.
@@ -62,7 +84,7 @@ class Evaluation:
     `report` raises to stop the trial.
     """
 
-    X: FeatureMatrix
+    X: Blocks
     y: Labels
     weight: Weights
     report: Callable[[CurvePoint], None]
@@ -73,15 +95,15 @@ class Model(Protocol):
 
     def fit(
         self,
-        X: FeatureMatrix,
+        X: Blocks,
         y: Labels,
         sample_weight: Weights,
         evaluation: Evaluation | None = None,
     ) -> "Model":
         """Learn from rows; with `evaluation`, report a curve and stop early on it."""
 
-    def predict_proba(self, X: FeatureMatrix) -> Scores:
-        """Return probabilities of shape (rows, 2); column 1 is violating."""
+    def predict_proba(self, X: Blocks) -> Scores:
+        """Return probabilities of shape (rows, outputs of the target)."""
 
     def save(self, folder: Path) -> None:
         """Write everything that scoring needs into an existing, empty folder; no pickles."""
@@ -96,7 +118,7 @@ class Algorithm:
     name : str
         As written under ``search.algorithms``.
     build : callable
-        ``build(params, seed, threads)`` returns an unfitted `Model`.
+        ``build(params, setting)`` returns an unfitted `Model`.
     load : callable
         ``load(folder)`` returns the fitted `Model` that ``save(folder)`` wrote.
     search_space : mapping
@@ -112,7 +134,7 @@ class Algorithm:
     """
 
     name: str
-    build: Callable[[Params, int, int], Model]
+    build: Callable[[Params, Setting], Model]
     load: Callable[[Path], Model]
     search_space: SearchSpace
     defaults: Params

@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from tidegate.features.blocks import Blocks
 from tidegate.models.interface import (
     Algorithm,
     Choice,
     Evaluation,
-    FeatureMatrix,
     FloatRange,
     Labels,
     Resources,
     Scores,
+    Setting,
     Weights,
 )
 from tidegate.models.quality import average_precision, log_loss
@@ -34,17 +35,20 @@ class LogisticModel:
         Inverse of the regularization strength, per unit of sample weight.
     balanced : bool
         Whether both classes get the same total weight.
+    features : str
+        Families of feature blocks to learn from.
     """
 
-    def __init__(self, C: float, balanced: bool) -> None:
+    def __init__(self, C: float, balanced: bool, features: str) -> None:
         self._C = C
         self._balanced = balanced
+        self._features = features
         self._coefficients: npt.NDArray[np.float64] = np.empty(0)
         self._intercept = 0.0
 
     def fit(
         self,
-        X: FeatureMatrix,
+        X: Blocks,
         y: Labels,
         sample_weight: Weights,
         evaluation: Evaluation | None = None,
@@ -54,14 +58,15 @@ class LogisticModel:
         from sklearn.linear_model import LogisticRegression
 
         weight = _with_equal_classes(y, sample_weight) if self._balanced else sample_weight
-        used = weight > 0
+        used, matrix = weight > 0, X.csr(self._features)
         if not used.all():
-            X, y, weight, sample_weight = X[used], y[used], weight[used], sample_weight[used]
+            X, matrix, y = X.take(used), matrix[used], y[used]
+            weight, sample_weight = weight[used], sample_weight[used]
         solver = LogisticRegression(C=self._C, max_iter=MAX_ITERATIONS)
         with warnings.catch_warnings():
             # The solver's last iterate is a model like any other: validation judges it.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            solver.fit(X.astype(np.float64), y, sample_weight=weight)
+            solver.fit(matrix.astype(np.float64), y, sample_weight=weight)
         self._coefficients = np.asarray(solver.coef_[0], dtype=np.float64)
         self._intercept = float(solver.intercept_[0])
         if evaluation is not None:
@@ -77,22 +82,28 @@ class LogisticModel:
             evaluation.report(point)
         return self
 
-    def predict_proba(self, X: FeatureMatrix) -> Scores:
+    def predict_proba(self, X: Blocks) -> Scores:
         """Return probabilities of shape (rows, 2); column 1 is violating."""
         from scipy.special import expit
 
-        margin = np.asarray(X @ self._coefficients, dtype=np.float64) + self._intercept
+        matrix = X.csr(self._features)
+        margin = np.asarray(matrix @ self._coefficients, dtype=np.float64) + self._intercept
         return np.column_stack([expit(-margin), expit(margin)])
 
     def save(self, folder: Path) -> None:
-        """Write the coefficients and the intercept."""
-        np.savez(folder / _FILE, coefficients=self._coefficients, intercept=self._intercept)
+        """Write the coefficients, the intercept and which features they are of."""
+        np.savez(
+            folder / _FILE,
+            coefficients=self._coefficients,
+            intercept=self._intercept,
+            features=self._features,
+        )
 
     @classmethod
     def load(cls, folder: Path) -> "LogisticModel":
         """Read what `save` wrote."""
-        model = cls(C=1.0, balanced=False)
         with np.load(folder / _FILE, allow_pickle=False) as arrays:
+            model = cls(C=1.0, balanced=False, features=str(arrays["features"]))
             model._coefficients = arrays["coefficients"]
             model._intercept = float(arrays["intercept"])
         return model
@@ -104,9 +115,13 @@ def _with_equal_classes(y: Labels, weight: Weights) -> Weights:
     return np.asarray(weight * factor[y], dtype=np.float64)
 
 
-def _build(params: Params, seed: int, threads: int) -> LogisticModel:
-    del seed, threads
-    return LogisticModel(C=float(params["C"]), balanced=params["class_weight"] == "balanced")
+def _build(params: Params, setting: Setting) -> LogisticModel:
+    del setting
+    return LogisticModel(
+        C=float(params["C"]),
+        balanced=params["class_weight"] == "balanced",
+        features=str(params["features"]),
+    )
 
 
 LOGISTIC = Algorithm(
@@ -116,8 +131,9 @@ LOGISTIC = Algorithm(
     search_space={
         "C": FloatRange(0.01, 100.0, log=True),
         "class_weight": Choice(("none", "balanced")),
+        "features": Choice(("words+chars", "words", "chars")),
     },
-    defaults={"C": 4.0, "class_weight": "none"},
+    defaults={"C": 4.0, "class_weight": "none", "features": "words+chars"},
     resources=Resources(cpu=1, memory_gib=2.0),
     preload=("sklearn.linear_model",),
 )

@@ -15,8 +15,10 @@ import numpy as np
 
 from tidegate import store
 from tidegate.errors import BadInput
+from tidegate.features.blocks import Blocks
+from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm as find_algorithm
-from tidegate.models.interface import Algorithm, Evaluation, FeatureMatrix, Labels, Weights
+from tidegate.models.interface import Algorithm, Evaluation, Labels, Setting, Weights
 from tidegate.models.quality import average_precision, log_loss
 from tidegate.records import LABEL, WEIGHT, CurvePoint, Params, SplitName, TrialResult
 from tidegate.search.medianstop import StopRule
@@ -38,7 +40,7 @@ class TrialStopped(Exception):
 
 @dataclass(frozen=True)
 class _Rows:
-    X: FeatureMatrix
+    X: Blocks
     y: Labels
     weight: Weights
 
@@ -88,7 +90,7 @@ def run_trial(
         if len(curve) == most_reports:
             raise TrialStopped
 
-    model = algorithm.build(params, seed, threads)
+    model = algorithm.build(params, Setting(seed, threads))
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
         model.fit(train.X, train.y, train.weight, evaluation)
@@ -128,11 +130,9 @@ def _require_finite(*figures: float) -> None:
 
 
 def _rows(features_folder: Path, split: SplitName) -> _Rows:
-    import scipy.sparse
-
-    roles = store.read_table(features_folder / f"{split}.parquet", [LABEL, WEIGHT])
+    X, roles = load_features(features_folder, split)
     return _Rows(
-        X=scipy.sparse.load_npz(features_folder / f"{split}.npz"),
+        X=X,
         y=roles[LABEL].to_numpy(dtype=np.int8),
         weight=roles[WEIGHT].to_numpy(dtype=np.float64),
     )

@@ -1,0 +1,20 @@
+"""The policy section: what the policy team demands of a model."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tidegate.config.section import Section, Share
+
+
+class PolicyConfig(Section):
+    """What the policy team demands of a model before it may act on posts."""
+
+    min_precision: Annotated[float, Field(gt=0, le=1)] = 0.90
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    max_fpr_gap: Annotated[float, Field(gt=0, le=1)] = 0.05
+    min_group_rows: Annotated[int, Field(ge=1)] = 50
+    prevalence: Share | None = None
+    insufficient_fairness: Literal["block", "allow"] = Field(
+        "block", description="may a model be promoted whose fairness the data cannot settle?"
+    )
