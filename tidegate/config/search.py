@@ -14,7 +14,7 @@ class SearchConfig(Section):
     backend: Literal["local", "katib"] = Field(
         "local", description="where trials run: in the search step itself, or as Katib's trials"
     )
-    strategy: Literal["multivariate-tpe", "random", "grid", "hyperband"] = "multivariate-tpe"
+    strategy: Literal["multivariate-tpe", "random", "grid", "hyperband", "pbt"] = "multivariate-tpe"
     minutes: Annotated[float, Field(gt=0)] = 10
     trials: Annotated[int, Field(ge=1)] = 40
     parallel: Annotated[int, Field(ge=1)] = 2

@@ -69,11 +69,14 @@ class Setting:
         Threads of training.
     target : Target
         What the labels mean.
+    state : Path, optional
+        Folder that only a resumable algorithm knows; see `Algorithm`.
     """
 
     seed: int = 0
     threads: int = 1
     target: Target = BINARY
+    state: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,9 @@ class Algorithm:
         Feature modalities it can learn from.
     preload : tuple of str
         Heavy modules of its trials; a search imports them once instead of once a trial.
+    resumable : bool
+        Whether `fit` goes on from what a fit before it left in ``setting.state``, if anything, and
+        leaves there what the next one needs.
     """
 
     name: str
@@ -143,3 +149,4 @@ class Algorithm:
         default_factory=lambda: frozenset({"text", "numeric", "categorical"})
     )
     preload: tuple[str, ...] = ()
+    resumable: bool = False

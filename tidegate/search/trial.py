@@ -57,6 +57,7 @@ def run_trial(
     report: Callable[[CurvePoint], None],
     stop_rule: StopRule | None = None,
     most_reports: int | None = None,
+    state: Path | None = None,
 ) -> TrialResult:
     """Train one model and leave it in ``out/model``.
 
@@ -70,6 +71,8 @@ def run_trial(
         Ends the trial early; it then leaves no model.
     most_reports : int, optional
         Ends the trial at this report of its curve, likewise.
+    state : Path, optional
+        Where a resumable algorithm finds what the trial before left, and leaves its own.
 
     Returns
     -------
@@ -90,7 +93,7 @@ def run_trial(
         if len(curve) == most_reports:
             raise TrialStopped
 
-    model = algorithm.build(params, Setting(seed, threads))
+    model = algorithm.build(params, Setting(seed, threads, state=state))
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
         model.fit(train.X, train.y, train.weight, evaluation)
@@ -147,6 +150,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder for model/ and result.json")
     parser.add_argument("--reports", metavar="N/OF", help="end after N reports; OF is no limit")
+    parser.add_argument("--state", type=Path, help="folder that a resumable algorithm goes on from")
     parser.add_argument("words", nargs="*", metavar="name=value", help="hyperparameters")
     chosen = parser.parse_args(arguments)
     started = time.monotonic()
@@ -177,6 +181,7 @@ def main(arguments: Sequence[str]) -> int:
                 out=chosen.out,
                 report=report,
                 most_reports=most_reports,
+                state=chosen.state,
             )
         except Exception as error:
             failed = TrialResult(

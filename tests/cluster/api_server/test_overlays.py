@@ -62,6 +62,7 @@ def test_a_suggestion_of_katibs_making_gets_its_pod(server, namespace):
     (pod,) = eventually(lambda: pods(server, **label))
     assert pod.spec.security_context.run_as_non_root is True
     assert pod.spec.security_context.run_as_user == 10001
+    assert pod.spec.security_context.fs_group == 10001
     assert pod.spec.security_context.seccomp_profile.type == "RuntimeDefault"
     for container in pod.spec.containers:
         assert container.security_context.allow_privilege_escalation is False

@@ -64,9 +64,10 @@ def test_pods_of_katib_and_of_pipelines_are_admitted_with_the_defaults_and_not_w
     assert restricted_violations(with_defaults(pod)["spec"]) == []
 
 
-def test_only_katibs_own_pods_are_told_a_user():
-    assert with_defaults(SUGGESTION)["spec"]["securityContext"]["runAsUser"] == 10001
-    assert "runAsUser" not in with_defaults(STEP)["spec"]["securityContext"]
+@pytest.mark.parametrize("key", ["runAsUser", "fsGroup"])
+def test_only_katibs_own_pods_are_told_a_user_and_their_volumes_group(key):
+    assert with_defaults(SUGGESTION)["spec"]["securityContext"][key] == 10001
+    assert key not in with_defaults(STEP)["spec"]["securityContext"]
 
 
 @pytest.mark.parametrize(
