@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +69,12 @@ class Setting:
         Threads of training.
     target : Target
         What the labels mean.
+    seconds : float, optional
+        Wall time that `fit` may take, from now on; a model that learns in steps plans them for it.
+    encoder : str, optional
+        URI of the text encoder; that of an installed package if None.
+    device : {"auto", "cpu", "gpu"}
+        Where nets train; ``auto`` takes a GPU when there is one.
     state : Path, optional
         Folder that only a resumable algorithm knows; see `Algorithm`.
     """
@@ -76,6 +82,9 @@ class Setting:
     seed: int = 0
     threads: int = 1
     target: Target = BINARY
+    seconds: float | None = None
+    encoder: str | None = None
+    device: Literal["auto", "cpu", "gpu"] = "auto"
     state: Path | None = None
 
 
@@ -134,6 +143,11 @@ class Algorithm:
         Feature modalities it can learn from.
     preload : tuple of str
         Heavy modules of its trials; a search imports them once instead of once a trial.
+    relative_cost : float
+        Expected seconds of a trial of the defaults, the benchmark model's being 1; a search that
+        knows no better goes by it.
+    plans_by_seconds : bool
+        Whether a trial gets better with more seconds (`Setting.seconds`) and ends within them.
     resumable : bool
         Whether `fit` goes on from what a fit before it left in ``setting.state``, if anything, and
         leaves there what the next one needs.
@@ -149,4 +163,6 @@ class Algorithm:
         default_factory=lambda: frozenset({"text", "numeric", "categorical"})
     )
     preload: tuple[str, ...] = ()
+    relative_cost: float = 1.0
+    plans_by_seconds: bool = False
     resumable: bool = False

@@ -22,6 +22,7 @@ from tidegate.records.data import (
 )
 from tidegate.records.evaluation import (
     BaselineComparison,
+    ClassMetrics,
     Decision,
     Difference,
     EvaluationReport,
@@ -49,6 +50,7 @@ __all__ = [
     "BaselineModel",
     "BundleManifest",
     "Candidate",
+    "ClassMetrics",
     "Column",
     "ColumnProfile",
     "CurvePoint",
