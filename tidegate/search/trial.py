@@ -77,6 +77,7 @@ def run_trial(
     seconds: float | None = None,
     encoder: str | None = None,
     device: Device = "auto",
+    state: Path | None = None,
 ) -> TrialResult:
     """Train one model and leave it in ``out/model``.
 
@@ -94,6 +95,8 @@ def run_trial(
         How long the whole trial may take; the model is told what reading the rows left of it.
     encoder, device
         As ``search.encoder`` and ``search.device`` say.
+    state : Path, optional
+        Where a resumable algorithm finds what the trial before left, and leaves its own.
 
     Returns
     -------
@@ -116,7 +119,7 @@ def run_trial(
             raise TrialStopped
 
     left = None if seconds is None else max(1.0, seconds - (time.monotonic() - started))
-    model = algorithm.build(params, Setting(seed, threads, target, left, encoder, device))
+    model = algorithm.build(params, Setting(seed, threads, target, left, encoder, device, state))
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
         model.fit(train.X, train.y, train.weight, evaluation)
@@ -185,6 +188,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, help="how long the whole trial may take")
     parser.add_argument("--encoder", help="folder that the algorithm encoder starts from")
     parser.add_argument("--device", choices=get_args(Device), default="auto")
+    parser.add_argument("--state", type=Path, help="folder that a resumable algorithm goes on from")
     parser.add_argument("words", nargs="*", metavar="name=value", help="hyperparameters")
     chosen = parser.parse_args(arguments)
     started = time.monotonic()
@@ -218,6 +222,7 @@ def main(arguments: Sequence[str]) -> int:
                 seconds=chosen.seconds,
                 encoder=chosen.encoder,
                 device=chosen.device,
+                state=chosen.state,
             )
         except Exception as error:
             failed = TrialResult(
