@@ -24,7 +24,7 @@ class SearchConfig(Section):
     backend: Literal["local", "katib"] = Field(
         "local", description="where trials run: in the search step itself, or as Katib's trials"
     )
-    strategy: Literal["multivariate-tpe", "random", "grid", "hyperband"] = "multivariate-tpe"
+    strategy: Literal["multivariate-tpe", "random", "grid", "hyperband", "pbt"] = "multivariate-tpe"
     minutes: Annotated[float, Field(gt=0), BeforeValidator(_no_limit_as_a_year)] = Field(
         10, description="everything the search does, its final stage too; null for no limit"
     )

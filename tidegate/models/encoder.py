@@ -242,4 +242,5 @@ ENCODER = Algorithm(
     relative_cost=100.0,
     plans_by_seconds=True,
     preload=("tidegate.models.torch_encoder", "tidegate.models.torch_training", "sklearn.metrics"),
+    relative_cost=200.0,
 )

@@ -78,6 +78,8 @@ class Setting:
         URI of the text encoder; that of an installed package if None.
     device : Device
         Where nets train.
+    state : Path, optional
+        Folder that only a resumable algorithm knows; see `Algorithm`.
     """
 
     seed: int = 0
@@ -86,6 +88,7 @@ class Setting:
     seconds: float | None = None
     encoder: str | None = None
     device: Device = "auto"
+    state: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,9 @@ class Algorithm:
         knows no better goes by it.
     plans_by_seconds : bool
         Whether a trial gets better with more seconds (`Setting.seconds`) and ends within them.
+    resumable : bool
+        Whether `fit` goes on from what a fit before it left in ``setting.state``, if anything, and
+        leaves there what the next one needs.
     """
 
     name: str
@@ -162,3 +168,4 @@ class Algorithm:
     preload: tuple[str, ...] = ()
     relative_cost: float = 1.0
     plans_by_seconds: bool = False
+    resumable: bool = False
