@@ -239,7 +239,6 @@ ENCODER = Algorithm(
     },
     resources=Resources(cpu=2, memory_gib=6.0),
     modalities=frozenset({"text"}),
-    relative_cost=100.0,
     plans_by_seconds=True,
     preload=("tidegate.models.torch_encoder", "tidegate.models.torch_training", "sklearn.metrics"),
     relative_cost=200.0,

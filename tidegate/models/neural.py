@@ -271,7 +271,6 @@ NEURAL = Algorithm(
         "batch": 128,
     },
     resources=Resources(cpu=2, memory_gib=4.0),
-    relative_cost=4.0,
     preload=("tidegate.models.torch_bag", "tidegate.models.torch_training", "sklearn.metrics"),
     relative_cost=20.0,
 )
