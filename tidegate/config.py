@@ -130,6 +130,9 @@ class PolicyConfig(Section):
     insufficient_fairness: Literal["block", "allow"] = Field(
         "block", description="may a model be promoted whose fairness the data cannot settle?"
     )
+    training_evidence: Literal["validation", "start", "combined"] = Field(
+        "start", description="what training rows scored by models of their folds may show"
+    )
 
 
 class FeatureConfig(Section):
@@ -271,6 +274,16 @@ class RunConfig(Section):
     monitor: MonitorConfig = MonitorConfig()
     cluster: ClusterConfig = ClusterConfig()
     baseline: str | None = Field(None, description="run directory or bundle to compare with")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunConfig":
+        by_time = isinstance(self.data.split, SplitRule) and self.data.split.by == "time"
+        if by_time and self.policy.training_evidence == "combined":
+            raise ValueError(
+                "policy.training_evidence is combined, but a split by time makes training rows "
+                "another population than validation rows; write start"
+            )
+        return self
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

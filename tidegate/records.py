@@ -211,8 +211,16 @@ class Candidate(Record):
 # --- evaluation ------------------------------------------------------------------------------
 
 
+#: What the folds' scores of training rows are used for when a threshold is chosen.
+TrainingEvidence = Literal["validation", "start", "combined"]
+
+
 class Threshold(Record):
-    """A cut on the score and what is promised of it."""
+    """A cut on the score and what is promised of it.
+
+    `evidence` says what showed it, and `effective_rows` how many independent flagged rows that is
+    worth.
+    """
 
     value: float
     min_precision: float
@@ -221,6 +229,8 @@ class Threshold(Record):
     precision_lower_bound: float
     recall: float
     flagged: int
+    evidence: TrainingEvidence = "validation"
+    effective_rows: float | None = None
 
 
 class OperatingPoint(Record):

@@ -94,6 +94,7 @@ def _threshold(evidence: Evidence, policy: PolicyConfig) -> tuple[Outcome, str]:
             f"At threshold {chosen.value:.4f} validation shows a precision of at least "
             f"{percent(chosen.precision_lower_bound)} with {sure} confidence; the policy demands "
             f"{floor}. {rows(chosen.flagged)} flagged, {percent(chosen.precision)} of them rightly."
+            f"{_training_evidence(chosen, policy)}"
         )
     if evidence.needed is None:
         return "insufficient_data", (
@@ -118,6 +119,20 @@ def _threshold(evidence: Evidence, policy: PolicyConfig) -> tuple[Outcome, str]:
         f"No threshold keeps the precision of {floor} that the policy demands with {sure} "
         f"confidence on validation.{reach}"
     )
+
+
+def _training_evidence(chosen: Threshold, policy: PolicyConfig) -> str:
+    if chosen.evidence == "combined" and chosen.effective_rows is not None:
+        return (
+            " Training rows scored by models of their folds are part of the evidence (policy."
+            f"training_evidence: combined), worth {chosen.effective_rows:,.0f} flagged rows in all."
+        )
+    if policy.training_evidence == "combined":
+        return (
+            " Validation stood alone (policy.training_evidence: combined): there are no fold "
+            "scores, or training rows visibly come from another population."
+        )
+    return ""
 
 
 def _holdout(evidence: Evidence, policy: PolicyConfig) -> list[tuple[Outcome, str]]:

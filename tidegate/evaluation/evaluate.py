@@ -6,6 +6,7 @@ from typing import Any
 from tidegate.config import PolicyConfig
 from tidegate.errors import BadInput
 from tidegate.evaluation.comparison import Baseline, compare
+from tidegate.evaluation.crossfit import read_folds
 from tidegate.evaluation.decision import Evidence, decide
 from tidegate.evaluation.fairness import audit
 from tidegate.evaluation.measurement import measure, quality, rows_of
@@ -28,6 +29,7 @@ def evaluate(
     name: str,
     algorithm: str,
     prevalence: Mapping[SplitName, float],
+    crossfit: Any = None,
 ) -> EvaluationReport:
     """Choose the threshold on validation, measure it on the holdout, and decide.
 
@@ -46,6 +48,8 @@ def evaluate(
         The candidate's.
     prevalence : mapping
         Share of violating rows a split, as the snapshot tells it.
+    crossfit : DataFrame, optional
+        Training rows scored by models of their folds (`tidegate.evaluation.crossfit.read_folds`).
 
     Raises
     ------
@@ -67,6 +71,8 @@ def evaluate(
         confidence=confidence,
         weights=weight,
         prevalence=policy.prevalence,
+        folds=() if crossfit is None else read_folds(crossfit, validation),
+        evidence=policy.training_evidence,
     )
     best = None
     if threshold is None:

@@ -14,7 +14,7 @@ from tidegate.evaluation.intervals import (
     wilson,
 )
 from tidegate.evaluation.prevalence import precision_in_production
-from tidegate.evaluation.threshold import checked_rows
+from tidegate.evaluation.ranking import checked_rows
 from tidegate.records import Interval
 
 

@@ -33,7 +33,7 @@ def evaluate_candidate(folder: Path, policy: PolicyConfig, out: Path) -> Evaluat
     Parameters
     ----------
     folder : Path
-        As `records.Candidate` describes.
+        As `records.Candidate` describes; ``scored/crossfit.parquet`` is read where there is one.
     policy : PolicyConfig
         What the policy team demands.
     out : Path
@@ -41,6 +41,7 @@ def evaluate_candidate(folder: Path, policy: PolicyConfig, out: Path) -> Evaluat
     """
     candidate = read_record(folder / "candidate.json", Candidate)
     validation = read_table(folder / "scored" / "validation.parquet")
+    crossfit = folder / "scored" / "crossfit.parquet"
     holdout = read_table(folder / "scored" / "holdout.parquet")
     report = evaluate(
         validation,
@@ -51,6 +52,7 @@ def evaluate_candidate(folder: Path, policy: PolicyConfig, out: Path) -> Evaluat
         name=candidate.name,
         algorithm=candidate.algorithm,
         prevalence=candidate.prevalence,
+        crossfit=read_table(crossfit) if crossfit.is_file() else None,
     )
     with new_directory(out) as target:
         write_table(target / "scored" / "validation.parquet", validation)
