@@ -187,6 +187,29 @@ def play(
     return figures
 
 
+def known_threshold(sample: Sample, *, floor: float, confidence: float) -> dict[str, float]:
+    """Return what one exact test reaches if an oracle names the one threshold to test.
+
+    ``recall`` is the best recall times power of any single threshold, ``recall_at_half_power`` the
+    recall of the lowest threshold that passes half of the time: validation rows alone cannot tell
+    a lower one from a broken promise more often than that.
+    """
+    from scipy.stats import binom
+
+    from tidegate.evaluation.intervals import exact_tail
+
+    best, half = 0.0, 0.0
+    prevalence = sample.truth(float("-inf"))[0]
+    for cut in np.quantile(sample.scores, np.linspace(0.01, 0.99, 197)):
+        precision, recall = sample.truth(float(cut))
+        rows = round(sample.scores.size * recall * prevalence / precision)
+        passing = exact_tail(np.arange(rows + 1), rows, floor) <= 1 - confidence
+        power = float(binom.sf(rows - passing.sum(), rows, precision)) if passing.any() else 0.0
+        best = max(best, power * recall)
+        half = max(half, recall if power >= 0.5 else 0.0)
+    return {"recall": best, "recall_at_half_power": half}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
     parser.add_argument("--scored", type=Path, nargs="+", help="scored Parquet tables")
@@ -226,7 +249,12 @@ def main() -> None:
     share = lost["folds: combined"] / lost["fixed sequence"] if "folds: combined" in lost else None
     if share is not None:
         print(f"\ncombined loses {share:.0%} of the recall that the fixed sequence loses")
-    print()
+    sample = draw(np.random.default_rng(asked.seed))
+    oracle = known_threshold(sample, floor=asked.min_precision, confidence=asked.confidence)
+    print(
+        f"\nvalidation rows alone, told the one threshold to test: recall {oracle['recall']:.3f}; "
+        f"passes half of the time at recall {oracle['recall_at_half_power']:.3f}\n"
+    )
     figures = {
         "benchmark": "threshold_promise",
         "population": "scored" if asked.scored else "retrained" if asked.retrain else "synthetic",
@@ -236,6 +264,7 @@ def main() -> None:
         "confidence": asked.confidence,
         "rules": {name.replace(" ", "_").replace(":", ""): row for name, row in found.items()},
         "share_of_loss_left": share,
+        "known_threshold": oracle,
         "seconds": round(time.perf_counter() - begin, 2),
     }
     print(json.dumps(figures))

@@ -3,20 +3,20 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tidegate.config import PolicyConfig
 from tidegate.errors import BadInput
 from tidegate.evaluation.comparison import Baseline, compare
 from tidegate.evaluation.crossfit import read_folds
 from tidegate.evaluation.decision import Evidence, decide
 from tidegate.evaluation.fairness import audit
+from tidegate.evaluation.intervals import FloatArray
 from tidegate.evaluation.measurement import measure, quality, rows_of
-from tidegate.evaluation.threshold import (
-    best_reachable,
-    choose_threshold,
-    minimum_flagged,
-    sample_floor,
-)
-from tidegate.records import EvaluationReport, SplitName
+from tidegate.evaluation.objectives import choose
+from tidegate.evaluation.review import review_band
+from tidegate.evaluation.segments import choose_by_segment
+from tidegate.records import EvaluationReport, ReviewBand, SegmentThreshold, SplitName
 
 
 def evaluate(
@@ -60,29 +60,20 @@ def evaluate(
         if column not in holdout.columns:
             raise BadInput("data.groups", f"the holdout has no column {column!r}", "mend the name")
     score, label, weight = rows_of(validation, "validation")
-    share = weight / weight.max()
-    violating = float((share * label).sum())
-    sample = violating / float(share.sum())
     confidence = policy.confidence
-    threshold = choose_threshold(
-        score,
-        label,
-        min_precision=policy.min_precision,
-        confidence=confidence,
-        weights=weight,
-        prevalence=policy.prevalence,
-        folds=() if crossfit is None else read_folds(crossfit, validation),
-        evidence=policy.training_evidence,
-    )
-    best = None
-    if threshold is None:
-        best = best_reachable(
-            score, label, confidence=confidence, weights=weight, prevalence=policy.prevalence
-        )
+    folds = () if crossfit is None else read_folds(crossfit, validation)
+    choice = choose((score, label, weight), policy, folds)
+    threshold, best = choice.threshold, choice.best
     cut = None if threshold is None else threshold.value
     measured = None
     if cut is not None:
-        measured = measure(holdout, cut, confidence=confidence, prevalence=policy.prevalence)
+        measured = measure(
+            holdout,
+            cut,
+            confidence=confidence,
+            prevalence=policy.prevalence,
+            costs=policy.costs,
+        )
     metrics, fairness = audit(holdout, groups=groups, threshold=cut, policy=policy)
     comparison = compare(
         holdout, cut, baseline, confidence=confidence, prevalence=policy.prevalence
@@ -91,11 +82,9 @@ def evaluate(
         Evidence(
             threshold=threshold,
             best=best,
-            violating=violating,
-            needed=minimum_flagged(
-                sample_floor(policy.min_precision, sample, policy.prevalence), confidence
-            ),
-            validation_prevalence=sample,
+            violating=choice.have,
+            needed=choice.needed,
+            validation_prevalence=float(np.average(label, weights=weight)),
             holdout=measured,
             fairness=fairness,
             comparison=comparison,
@@ -128,4 +117,49 @@ def evaluate(
         baseline=comparison,
         decision=decision.decision,
         reasons=decision.reasons,
+        review=_review(score, label, weight, cut, policy),
+        segments=_segments(validation, score, label, weight, policy),
     )
+
+
+def _review(
+    score: FloatArray,
+    label: FloatArray,
+    weight: FloatArray,
+    act: float | None,
+    policy: PolicyConfig,
+) -> ReviewBand | None:
+    if policy.review_capacity is None or policy.posts_per_day is None:
+        return None
+    return review_band(
+        (score, label, weight),
+        act,
+        posts_per_day=policy.posts_per_day,
+        capacity=policy.review_capacity,
+        confidence=policy.confidence,
+        prevalence=policy.prevalence,
+    )
+
+
+def _segments(
+    validation: Any,
+    score: FloatArray,
+    label: FloatArray,
+    weight: FloatArray,
+    policy: PolicyConfig,
+) -> tuple[SegmentThreshold, ...]:
+    column = policy.segments
+    if column is None:
+        return ()
+    if column not in validation.columns:
+        raise BadInput(
+            "policy.segments", f"validation has no column {column!r}", "name one of data.groups"
+        )
+    values = list(validation[column])
+    if any(isinstance(value, list | tuple | np.ndarray) for value in values):
+        raise BadInput(
+            "policy.segments",
+            f"column {column!r} holds lists, and a row must lie in one segment",
+            "name a column of single values",
+        )
+    return choose_by_segment((score, label, weight), values, policy)

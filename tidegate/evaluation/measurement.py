@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tidegate.config import CostConfig
 from tidegate.errors import BadInput
 from tidegate.evaluation.intervals import (
     FloatArray,
@@ -22,7 +23,9 @@ from tidegate.records import Interval
 class Measurement:
     """Precision and recall at a threshold; a figure without rows behind it is None.
 
-    The two precision bounds are one-sided exact, the recall interval is two-sided Wilson.
+    The bounds are one-sided exact, the recall interval is two-sided Wilson. `saving` is what
+    acting saves a post against doing nothing, a normal interval whose ends are one-sided bounds;
+    None without costs.
     """
 
     flagged: int
@@ -31,6 +34,10 @@ class Measurement:
     precision_upper_bound: float | None
     recall: float | None
     recall_ci: Interval | None
+    recall_upper_bound: float | None = None
+    fpr: float | None = None
+    fpr_lower_bound: float | None = None
+    saving: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,12 @@ def rows_of(scored: Any, where: str) -> tuple[FloatArray, FloatArray, FloatArray
 
 
 def measure(
-    scored: Any, threshold: float, *, confidence: float, prevalence: float | None = None
+    scored: Any,
+    threshold: float,
+    *,
+    confidence: float,
+    prevalence: float | None = None,
+    costs: CostConfig | None = None,
 ) -> Measurement:
     """Measure a threshold, chosen elsewhere, on a scored table.
 
@@ -82,6 +94,7 @@ def measure(
     flagged = score >= threshold
     mass, right = float(share[flagged].sum()), float((share * label)[flagged].sum())
     violating = float((share * label).sum())
+    harmless = float(share.sum()) - violating
     sample = violating / float(share.sum())
 
     def carried(precision: float) -> float:
@@ -99,7 +112,34 @@ def measure(
         ),
         recall=right / violating if violating > 0 else None,
         recall_ci=wilson(right, violating, confidence) if violating > 0 else None,
+        recall_upper_bound=float(exact_upper_bound(right, violating, confidence)),
+        fpr=(mass - right) / harmless,
+        fpr_lower_bound=float(exact_lower_bound(mass - right, harmless, confidence)),
+        saving=(
+            None if costs is None else _saving(label, share, flagged, costs, confidence, prevalence)
+        ),
     )
+
+
+def _saving(
+    label: FloatArray,
+    share: FloatArray,
+    flagged: npt.NDArray[np.bool_],
+    costs: CostConfig,
+    confidence: float,
+    production: float | None,
+) -> Interval:
+    from scipy.special import ndtri
+
+    sample = float(np.average(label, weights=share))
+    if production is not None:
+        odds = np.where(label == 1, production / sample, (1 - production) / (1 - sample))
+        share = share * odds
+    gain = flagged * np.where(label == 1, costs.missed_violation, -costs.wrong_flag)
+    mean = float(np.average(gain, weights=share))
+    error = float(np.sqrt((share**2 * (gain - mean) ** 2).sum())) / float(share.sum())
+    z = float(ndtri(confidence))
+    return (mean - z * error, mean + z * error)
 
 
 def quality(scored: Any) -> Quality:

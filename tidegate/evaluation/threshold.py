@@ -15,7 +15,7 @@ from tidegate.evaluation.crossfit import (
 )
 from tidegate.evaluation.intervals import exact_lower_bound, exact_tail
 from tidegate.evaluation.prevalence import floor_on_sample, precision_in_production
-from tidegate.evaluation.ranking import check_floor, check_open_share, checked_rows, rank
+from tidegate.evaluation.ranking import Ranked, check_floor, check_open_share, checked_rows, rank
 from tidegate.records import OperatingPoint, Threshold, TrainingEvidence
 
 # The method's constant, not the policy's: where the sequence starts, as a share of the violating
@@ -125,8 +125,9 @@ def choose_threshold(
     if evidence == "combined" and not one_population(rows, folds):
         evidence = "start"
     share = surest_start(folds, floor) if folds and evidence == "start" else None
-    begin = _START_SHARE * ranked.violating if share is None else share * ranked.total
-    start = max(fewest, math.ceil(begin))
+    start = first_rank(ranked, fewest)
+    if share is not None:
+        start = max(fewest, math.ceil(share * ranked.total))
     cuts = ranked.grid(start)
     cuts = cuts[ranked.mass(cuts) >= start - 1e-9]
     if not cuts.size:
@@ -171,6 +172,11 @@ def minimum_flagged(min_precision: float, confidence: float) -> int | None:
     if min_precision >= 1:
         return None
     return max(1, math.ceil(math.log(1 - confidence) / math.log(min_precision) - 1e-9))
+
+
+def first_rank(ranked: Ranked, fewest: int) -> int:
+    """Return the rank at which the tests begin when nothing else says where."""
+    return max(fewest, math.ceil(_START_SHARE * ranked.violating))
 
 
 def best_reachable(
