@@ -7,6 +7,7 @@ import numpy as np
 
 from tidegate.config import PolicyConfig
 from tidegate.errors import BadInput
+from tidegate.evaluation.calibration import calibrate
 from tidegate.evaluation.comparison import Baseline, compare
 from tidegate.evaluation.crossfit import read_folds
 from tidegate.evaluation.decision import Evidence, decide
@@ -15,8 +16,15 @@ from tidegate.evaluation.intervals import FloatArray
 from tidegate.evaluation.measurement import measure, quality, rows_of
 from tidegate.evaluation.objectives import choose
 from tidegate.evaluation.review import review_band
+from tidegate.evaluation.score_scale import reference_mapping
 from tidegate.evaluation.segments import choose_by_segment
-from tidegate.records import EvaluationReport, ReviewBand, SegmentThreshold, SplitName
+from tidegate.records import (
+    EvaluationReport,
+    ReferenceMapping,
+    ReviewBand,
+    SegmentThreshold,
+    SplitName,
+)
 
 
 def evaluate(
@@ -119,6 +127,21 @@ def evaluate(
         reasons=decision.reasons,
         review=_review(score, label, weight, cut, policy),
         segments=_segments(validation, score, label, weight, policy),
+        calibration=calibrate(
+            (score, label, weight), rows_of(holdout, "holdout"), confidence=confidence
+        ),
+        score_reference=_score_reference(holdout, baseline),
+    )
+
+
+def _score_reference(holdout: Any, baseline: Baseline) -> ReferenceMapping | None:
+    """Return the map to the scale of the model in service; nobody relies on the benchmark's."""
+    if baseline.kind == "benchmark_model":
+        return None
+    return reference_mapping(
+        rows_of(holdout, "holdout")[0],
+        rows_of(baseline.holdout, "baseline")[0],
+        name=baseline.name,
     )
 
 
