@@ -342,6 +342,23 @@ class ReferenceMapping(Record):
     shifts: tuple[ScoreShift, ...]
 
 
+class PrevalenceEstimate(Record):
+    """The share of violating posts in production, from a labelled sample of `labelled` posts.
+
+    `classical` and its interval use labels alone, `prevalence` the scores of all posts as well
+    where `method` says so.
+    """
+
+    prevalence: float
+    interval: Interval
+    classical: float
+    classical_ci: Interval
+    method: Literal["horvitz_thompson", "prediction_powered"]
+    labelled: int
+    population: int
+    confidence: float
+
+
 class GroupMetrics(Record):
     """One sensitive slice at the threshold; a figure without rows behind it is None."""
 
