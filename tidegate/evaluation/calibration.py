@@ -261,9 +261,9 @@ def _cells(rows: Rows) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def _rising(share: FloatArray, mass: FloatArray) -> FloatArray:
-    from sklearn.isotonic import isotonic_regression
+    from scipy.optimize import isotonic_regression
 
-    return np.asarray(isotonic_regression(share, sample_weight=mass, y_min=0.0, y_max=1.0))
+    return np.asarray(isotonic_regression(share, weights=mass).x)
 
 
 _FITS: Mapping[str, Callable[[Rows], CalibrationMap]] = {

@@ -15,7 +15,7 @@ from tidegate.evaluation.intervals import (
     wilson,
 )
 from tidegate.evaluation.prevalence import precision_in_production
-from tidegate.evaluation.ranking import checked_rows
+from tidegate.evaluation.ranking import checked_rows, rank
 from tidegate.records import Interval
 
 
@@ -173,12 +173,15 @@ def roc_points(holdout: Any, max_points: int = 200) -> tuple[tuple[float, float,
 
     The first point flags nothing; its threshold lies above every score.
     """
-    cuts, right, wrong = _cumulated(holdout)
-    rates = np.column_stack([wrong / wrong[-1], right / right[-1], cuts])
-    start = np.array([[0.0, 0.0, np.nextafter(cuts[0], np.inf)]])
-    points = np.vstack([start, rates])
-    return tuple(
-        (float(fpr), float(recall), float(cut)) for fpr, recall, cut in _thinned(points, max_points)
+    curve = _curve(holdout, max_points - 1)
+    rates = np.column_stack([curve.wrong / curve.harmless, curve.right / curve.violating])
+    start = np.nextafter(curve.cuts[0], np.inf)
+    return (
+        (0.0, 0.0, float(start)),
+        *(
+            (float(fpr), float(recall), float(cut))
+            for (fpr, recall), cut in zip(rates, curve.cuts, strict=True)
+        ),
     )
 
 
@@ -186,28 +189,37 @@ def precision_recall_points(
     scored: Any, *, max_points: int = 400, prevalence: float | None = None
 ) -> tuple[tuple[float, float, float], ...]:
     """Return at most `max_points` points (recall, precision, threshold), high threshold first."""
-    cuts, right, wrong = _cumulated(scored)
-    sample = float(right[-1] / (right[-1] + wrong[-1]))
-    points = np.column_stack([right / right[-1], right / (right + wrong), cuts])
+    curve = _curve(scored, max_points)
+    sample = curve.violating / (curve.violating + curve.harmless)
+    precision = curve.right / (curve.right + curve.wrong)
     return tuple(
-        (float(recall), precision_in_production(float(precision), sample, prevalence), float(cut))
-        for recall, precision, cut in _thinned(points, max_points)
+        (float(right / curve.violating), precision_in_production(float(p), sample, prevalence), cut)
+        for right, p, cut in zip(curve.right, precision, curve.cuts.tolist(), strict=True)
     )
 
 
-def _cumulated(scored: Any) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return distinct scores, high first, with the weight flagged rightly and wrongly at each."""
-    score, label, weight = rows_of(scored, "scored table")
-    used = weight > 0
-    score, label, weight = score[used], label[used], weight[used]
-    order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    right = np.cumsum((weight * label)[order])[last]
-    return score[order][last], right, np.cumsum((weight * (1 - label))[order])[last]
+@dataclass(frozen=True)
+class _Curve:
+    """Cuts, high first, and the weight of rows flagged rightly and wrongly at each."""
+
+    cuts: FloatArray
+    right: FloatArray
+    wrong: FloatArray
+    violating: float
+    harmless: float
 
 
-def _thinned(points: npt.NDArray[np.float64], max_points: int) -> npt.NDArray[np.float64]:
-    if len(points) <= max_points:
-        return points
-    kept: npt.NDArray[np.int64] = np.linspace(0, len(points) - 1, max_points).round().astype(int)
-    return np.take(points, kept, axis=0)
+def _curve(scored: Any, max_points: int) -> _Curve:
+    ranked = rank(*rows_of(scored, "scored table"))
+    distinct = ranked.scores[np.append(ranked.scores[1:] != ranked.scores[:-1], True)][::-1]
+    if distinct.size > max_points:
+        kept = np.linspace(0, distinct.size - 1, max_points).round().astype(np.int64)
+        distinct = np.take(distinct, kept)
+    right = ranked.hits(distinct)
+    return _Curve(
+        cuts=distinct,
+        right=right,
+        wrong=ranked.mass(distinct) - right,
+        violating=ranked.violating,
+        harmless=ranked.total - ranked.violating,
+    )
