@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tidegate.config import RunConfig
+from tidegate.config import PolicyConfig, RunConfig
 from tidegate.errors import BadInput
 from tidegate.evaluation.crossfit import (
     Fold,
@@ -14,7 +14,10 @@ from tidegate.evaluation.crossfit import (
     surest_start,
 )
 from tidegate.evaluation.ranking import rank
+from tidegate.evaluation.steps import evaluate_candidate
 from tidegate.evaluation.threshold import choose_threshold
+from tidegate.records import BaselineModel, Candidate
+from tidegate.store import write_record, write_table
 
 FLOOR = 0.8
 
@@ -230,3 +233,27 @@ def test_a_split_by_time_refuses_combined_evidence():
         RunConfig.model_validate(
             {"name": "a", "data": data, "policy": {"training_evidence": "combined"}}
         )
+
+
+@pytest.mark.parametrize("evidence", ["start", "combined"])
+def test_the_evaluation_step_reads_the_fold_scores_beside_the_candidate(tmp_path, evidence):
+    x, y, folds = world(np.random.default_rng(15), 800, 4000)
+    scored = pd.DataFrame({"id": range(800), "label": y.astype(int), "weight": 1.0, "score": x})
+    for split in ("validation", "holdout"):
+        write_table(tmp_path / "in" / "scored" / f"{split}.parquet", scored)
+        write_table(tmp_path / "in" / "baseline" / f"{split}.parquet", scored)
+    write_table(tmp_path / "in" / "scored" / "crossfit.parquet", table(x, y, folds))
+    candidate = Candidate(
+        name="a",
+        algorithm="logistic",
+        params={},
+        groups=(),
+        prevalence={"validation": 0.3},
+        baseline=BaselineModel(kind="benchmark_model", name="benchmark model"),
+    )
+    write_record(tmp_path / "in" / "candidate.json", candidate)
+    policy = PolicyConfig(min_precision=FLOOR, training_evidence=evidence)
+    report = evaluate_candidate(tmp_path / "in", policy, tmp_path / "out")
+    assert report.validation_threshold.evidence == evidence
+    told = "models of their folds are part of the evidence" in " ".join(report.reasons)
+    assert told == (evidence == "combined")

@@ -3,11 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tidegate.config import CostConfig, PolicyConfig
 from tidegate.evaluation.comparison import Baseline
 from tidegate.evaluation.evaluate import evaluate
 from tidegate.evaluation.objectives import choose
+from tidegate.evaluation.ranking import rank
 from tidegate.evaluation.review import review_band
 from tidegate.evaluation.segments import choose_by_segment
 
@@ -280,3 +283,80 @@ def test_evaluation_chooses_by_the_policys_objective_and_says_so(changes):
 def test_an_objective_without_its_number_is_refused(changes, words):
     with pytest.raises(ValueError, match=words):
         policy(**changes)
+
+
+# --- what always holds -----------------------------------------------------------------------
+
+EVERY = [
+    {"objective": "max_precision", "min_recall": 0.7},
+    {"objective": "max_fpr", "max_fpr": 0.1},
+    {"objective": "min_cost", "costs": COSTS.model_dump()},
+    {"min_precision": 0.6},
+]
+
+
+@st.composite
+def scored_rows(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    levels = draw(st.sampled_from([4, 30, 10_000]))
+    score, label, weight = drawn(rng, draw(st.integers(60, 400)), prevalence=0.4)
+    return np.round(score * levels) / levels, label, weight
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored_rows(), st.sampled_from(EVERY), st.randoms(use_true_random=False))
+def test_the_order_of_the_rows_does_not_matter(rows, changes, random):
+    order = np.array(random.sample(range(rows[0].size), rows[0].size))
+    shuffled = choose(tuple(part[order] for part in rows), policy(**changes))
+    assert shuffled == choose(rows, policy(**changes))
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored_rows(), st.sampled_from(EVERY), st.sampled_from([np.exp, lambda s: 50 * s - 3]))
+def test_an_increasing_change_of_scale_flags_the_same_rows(rows, changes, change):
+    score, label, weight = rows
+    before = choose(rows, policy(**changes)).threshold
+    after = choose((change(score), label, weight), policy(**changes)).threshold
+    assert (before is None) == (after is None)
+    if before is not None:
+        assert np.array_equal(score >= before.value, change(score) >= after.value)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored_rows(), st.sampled_from(EVERY), st.sampled_from([0.2, 7.0]))
+def test_equal_weights_are_no_weights(rows, changes, weight):
+    score, label, ones = rows
+    assert choose((score, label, weight * ones), policy(**changes)) == choose(
+        rows, policy(**changes)
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored_rows(), st.integers(0, 2**32 - 1))
+def test_rows_of_weight_zero_are_no_rows_and_integer_weights_count_as_repetition(rows, seed):
+    score, label, _ = rows
+    times = np.random.default_rng(seed).integers(0, 4, score.size)
+    weighted = rank(score, label, times.astype(float))
+    repeated = rank(np.repeat(score, times), np.repeat(label, times))
+    cuts = repeated.grid(1)
+    unit = times.max()
+    assert weighted.mass(cuts) * unit == pytest.approx(repeated.mass(cuts))
+    assert weighted.hits(cuts) * unit == pytest.approx(repeated.hits(cuts))
+    assert weighted.prevalence == pytest.approx(repeated.prevalence)
+
+
+LADDERS = {
+    "min_recall": ("max_precision", (0.5, 0.7, 0.9)),
+    "max_fpr": ("max_fpr", (0.02, 0.1, 0.3)),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(scored_rows(), st.sampled_from(sorted(LADDERS)))
+def test_a_higher_limit_never_raises_the_threshold(rows, key):
+    objective, limits = LADDERS[key]
+    found = [
+        choose(rows, policy(objective=objective, **{key: limit})).threshold for limit in limits
+    ]
+    values = [threshold.value for threshold in found if threshold is not None]
+    assert values == sorted(values, reverse=True)
