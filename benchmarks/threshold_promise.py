@@ -25,7 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegate.evaluation.crossfit import Fold
-from tidegate.evaluation.threshold import choose_threshold, empirical_threshold
+from tidegate.evaluation.intervals import exact_tail
+from tidegate.evaluation.ranking import rank
+from tidegate.evaluation.threshold import (
+    choose_threshold,
+    empirical_threshold,
+    minimum_flagged,
+)
 
 Array = npt.NDArray[np.float64]
 Truth = Callable[[float], tuple[float, float]]
@@ -145,6 +151,47 @@ def retrained(rows: int, train_rows: int, folds: int, features: int = 20) -> Dra
     return draw
 
 
+def examined(sample: Sample, floor: float, confidence: float) -> dict[str, float | None]:
+    """Return the cuts of other valid procedures on the same validation rows.
+
+    Fixed sequences from other starts; fallback procedures (Wiens, Pharmaceutical Statistics 2,
+    2003), which restart with a share of the level that a first failure cannot spend; and one bound
+    for 30 thresholds at once (Bonferroni).
+    """
+    ranked = rank(sample.scores, sample.labels)
+    fewest = minimum_flagged(floor, confidence) or 1
+    level = 1 - confidence
+
+    def fallback(starts: Sequence[float], shares: Sequence[float]) -> float | None:
+        ranks = [max(fewest, math.ceil(start * ranked.violating)) for start in starts]
+        tried = ranked.grid(ranks[0])
+        mass = ranked.mass(tried)
+        tails = exact_tail(ranked.hits(tried), mass, floor)
+        given = np.zeros(tried.size + 1)
+        np.add.at(given, np.searchsorted(mass, ranks), shares)
+        carried, chosen = 0.0, None
+        for i, cut in enumerate(tried):
+            carried += given[i]
+            if tails[i] <= carried * level:
+                chosen = ranked.serving_cut(cut)
+            else:
+                carried = 0.0
+        return chosen
+
+    spread = np.unique(np.geomspace(fewest, ranked.total, 30).round())
+    together = ranked.cuts_at(spread)
+    together = together[np.isfinite(together)]
+    tails = exact_tail(ranked.hits(together), ranked.mass(together), floor)
+    kept = np.flatnonzero(tails <= level / spread.size)
+    return {
+        "start at 0.15": fallback([0.15], [1.0]),
+        "start at 0.35": fallback([0.35], [1.0]),
+        "fallback, 2 starts": fallback([0.25, 0.35], [0.5, 0.5]),
+        "fallback, 3 starts": fallback([0.15, 0.25, 0.35], [1 / 3] * 3),
+        "30 at once": ranked.serving_cut(together[kept[-1]]) if kept.size else None,
+    }
+
+
 def cuts(sample: Sample, floor: float, confidence: float) -> dict[str, float | None]:
     """Return each rule's cut."""
     wanted = {"min_precision": floor, "confidence": confidence}
@@ -164,14 +211,17 @@ def cuts(sample: Sample, floor: float, confidence: float) -> dict[str, float | N
 
 
 def play(
-    draw: Draw, *, floor: float, confidence: float, rounds: int, seed: int
+    draw: Draw, *, floor: float, confidence: float, rounds: int, seed: int, others: bool
 ) -> dict[str, dict[str, float]]:
     """Return per rule how often the floor holds, how often a threshold is found, and recall."""
     rng = np.random.default_rng(seed)
     outcomes: dict[str, list[tuple[bool, bool, float]]] = {}
     for _ in range(rounds):
         sample = draw(rng)
-        for name, cut in cuts(sample, floor, confidence).items():
+        found = cuts(sample, floor, confidence)
+        if others:
+            found |= examined(sample, floor, confidence)
+        for name, cut in found.items():
             precision, recall = (1.0, 0.0) if cut is None else sample.truth(cut)
             outcomes.setdefault(name, []).append((precision >= floor, cut is not None, recall))
     figures = {}
@@ -195,8 +245,6 @@ def known_threshold(sample: Sample, *, floor: float, confidence: float) -> dict[
     a lower one from a broken promise more often than that.
     """
     from scipy.stats import binom
-
-    from tidegate.evaluation.intervals import exact_tail
 
     best, half = 0.0, 0.0
     prevalence = sample.truth(float("-inf"))[0]
@@ -222,6 +270,7 @@ def main() -> None:
     parser.add_argument("--min-precision", type=float, default=0.9)
     parser.add_argument("--confidence", type=float, default=0.95)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--examined", action="store_true", help="other procedures as well")
     asked = parser.parse_args()
     if asked.scored:
         draw = real_population(asked.scored, asked.crossfit, asked.rows, asked.train_rows)
@@ -236,6 +285,7 @@ def main() -> None:
         confidence=asked.confidence,
         rounds=asked.rounds,
         seed=asked.seed,
+        others=asked.examined,
     )
     print(
         f"{asked.rounds} samples of {asked.rows} rows; floor {asked.min_precision:g} "

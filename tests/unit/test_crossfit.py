@@ -56,29 +56,29 @@ def chosen(x, y, folds, evidence, **options):
 def test_combined_evidence_keeps_the_promise_and_finds_more():
     rng = np.random.default_rng(3)
     kept, alone, combined = [], [], []
-    for _ in range(300):
+    for _ in range(150):
         x, y, folds = world(rng, 600, 6000)
         first, second = chosen(x, y, (), "validation"), chosen(x, y, folds, "combined")
         kept.append(second is None or true_precision(second.value) >= FLOOR)
         alone.append(0.0 if first is None else 1 - first.value)
         combined.append(0.0 if second is None else 1 - second.value)
-    assert np.mean(kept) >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / 300)
+    assert np.mean(kept) >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / 150)
     assert np.mean(combined) > np.mean(alone) + 0.02
 
 
 def test_errors_stay_within_the_level_when_every_threshold_is_a_hair_below_the_floor():
     rng = np.random.default_rng(4)
     errors = 0
-    for _ in range(500):
+    for _ in range(300):
         x, y, folds = world(rng, 500, 5000, chance=lambda x: np.where(x > 0.5, FLOOR - 1e-9, 0.2))
         errors += chosen(x, y, folds, "combined") is not None
-    assert errors / 500 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 500)
+    assert errors / 300 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
 
 
 def test_fold_models_that_are_nothing_like_the_serving_one_do_no_harm():
     rng = np.random.default_rng(5)
     kept, flagged = [], []
-    for _ in range(200):
+    for _ in range(100):
         x, y, folds = world(rng, 800, 4000)
         useless = tuple(
             Fold(rng.random(f.scores.size), f.labels, f.weights, rng.random(x.size)) for f in folds
@@ -87,7 +87,7 @@ def test_fold_models_that_are_nothing_like_the_serving_one_do_no_harm():
         kept.append(found is None or true_precision(found.value) >= FLOOR)
         alone = chosen(x, y, (), "validation")
         flagged.append([0 if t is None else t.flagged for t in (found, alone)])
-    assert np.mean(kept) >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / 200)
+    assert np.mean(kept) >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / 100)
     with_folds, without = np.mean(flagged, axis=0)
     assert with_folds == pytest.approx(without, rel=0.1)
 
