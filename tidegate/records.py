@@ -244,7 +244,8 @@ class Threshold(Record):
 class OperatingPoint(Record):
     """The best point that the data reach when the promise cannot be made.
 
-    `rows_needed` is how many labelled rows would show it; None where the sample never reaches it.
+    `rows_needed` is how many labelled rows in all would show it, where there are `rows` now; None
+    where the sample never reaches it.
     """
 
     threshold: float
@@ -252,6 +253,7 @@ class OperatingPoint(Record):
     precision_lower_bound: float
     recall: float
     flagged: int
+    rows: int | None = None
     rows_needed: int | None = None
 
 

@@ -126,10 +126,15 @@ def _threshold(evidence: Evidence, policy: PolicyConfig) -> tuple[Outcome, str]:
         )
         if best.precision_lower_bound >= policy.min_precision:
             reach += " Picked out after the fact, that bound is no promise."
-        if best.rows_needed is not None:
+        if best.rows is not None and best.rows_needed is not None:
+            more = max(best.rows_needed - best.rows, 0)
             reach += (
-                f" With about {best.rows_needed:,} labelled validation rows such a model would "
-                f"show it {percent(policy.power)} of the time (policy.power)."
+                f" About {rows(best.rows_needed)} labelled for validation, {more:,} more than now, "
+                f"would show it {percent(policy.power)} of the time (policy.power)."
+            )
+        elif best.rows is not None:
+            reach += (
+                " Where such a model flags, its precision is below that: more rows cannot help."
             )
     return "hold", (
         f"No threshold keeps {wanted} that the policy demands with {sure} "

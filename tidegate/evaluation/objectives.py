@@ -118,7 +118,8 @@ def choose(rows: Rows, policy: PolicyConfig, folds: Sequence[Fold] = ()) -> Choi
             weights=weight,
             prevalence=policy.prevalence,
         )
-        best = best.model_copy(update={"rows_needed": rows_needed(ranked, floor, policy)})
+        wanted = rows_needed(ranked, floor, policy)
+        best = best.model_copy(update={"rows": ranked.scores.size, "rows_needed": wanted})
     needed = minimum_flagged(floor, policy.confidence)
     return Choice(threshold, best, needed, ranked.violating)
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from tidegate.config import PolicyConfig
 from tidegate.evaluation.comparison import Baseline
 from tidegate.evaluation.evaluate import evaluate
+from tidegate.evaluation.measurement import rows_of
 from tidegate.evaluation.model_card import model_card
+from tidegate.evaluation.objectives import choose
 from tidegate.evaluation.report import render_report
-from tidegate.evaluation.threshold import choose_threshold
 from tidegate.records import (
     BaselineModel,
     Candidate,
@@ -66,14 +67,7 @@ def _read_baseline(folder: Path, model: BaselineModel, policy: PolicyConfig) -> 
     threshold = model.threshold
     if model.kind == "benchmark_model":
         validation = read_table(folder / "validation.parquet")
-        chosen = choose_threshold(
-            validation["score"].to_numpy(),
-            validation["label"].to_numpy(),
-            min_precision=policy.min_precision,
-            confidence=policy.confidence,
-            weights=validation["weight"].to_numpy(),
-            prevalence=policy.prevalence,
-        )
+        chosen = choose(rows_of(validation, "baseline validation"), policy).threshold
         threshold = None if chosen is None else chosen.value
     return Baseline(
         name=model.name if model.version is None else f"{model.name} {model.version}",
