@@ -151,28 +151,28 @@ def world() -> tuple[Any, Any]:
 
 SCORE, LABEL = world()
 STRATUM = np.digitize(SCORE, [0.1, 0.4])
-STRATA = [np.flatnonzero(number == STRATUM) for number in range(3)]
+MEMBERS = [*(np.flatnonzero(number == STRATUM) for number in range(3)), np.arange(LABEL.size)]
+STRATA = [(members, float(SCORE[members].mean())) for members in MEMBERS]
+TRUTH = float(LABEL.mean())
+CHANCE = np.clip(0.004 + 0.06 * SCORE, 0, 1)
 
 
 def prevalence(kind: str) -> Callable[[Rng, float], bool]:
     def once(rng: Rng, confidence: float) -> bool:
-        truth = float(LABEL.mean())
         if kind == "unequal":
-            chance = np.clip(0.004 + 0.06 * SCORE, 0, 1)
-            picked = rng.random(SCORE.size) < chance
+            picked = rng.random(SCORE.size) < CHANCE
             return held(
                 weighted_prevalence(
-                    LABEL[picked], chance[picked], population=LABEL.size, confidence=confidence
+                    LABEL[picked], CHANCE[picked], population=LABEL.size, confidence=confidence
                 ).interval,
-                truth,
+                TRUTH,
             )
         strata = []
-        for members in STRATA if kind.startswith("strata") else [np.arange(LABEL.size)]:
-            picked = rng.choice(members, 300)
-            mean = float(SCORE[members].mean())
+        for members, mean in STRATA[:3] if kind.startswith("strata") else STRATA[3:]:
+            picked = members[rng.integers(0, members.size, 300)]
             strata.append(Stratum(members.size, LABEL[picked], SCORE[picked], mean))
         found = estimate_prevalence(strata, confidence=confidence)
-        return held(found.interval if kind.endswith("scores") else found.classical_ci, truth)
+        return held(found.interval if kind.endswith("scores") else found.classical_ci, TRUTH)
 
     return once
 
