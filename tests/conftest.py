@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.toy_encoder import write_toy_encoder
+
 _NEUTRAL = [
     f"{a}{b}" for a in ("bo", "ka", "li", "mu", "re", "si", "ta") for b in ("na", "ro", "vi")
 ]
@@ -74,6 +76,9 @@ def features(tmp_path):
     import pandas as pd
     import scipy.sparse as sp
 
+    from tidegate import store
+    from tidegate.records import FeatureBlock, FeatureSet
+
     random = np.random.default_rng(0)
     folder = tmp_path / "features"
     folder.mkdir()
@@ -82,7 +87,16 @@ def features(tmp_path):
         probability = np.full((rows, 30), 0.1)
         probability[:, :4] = np.where(y[:, None] == 1, 0.3, 0.05)
         words = (random.random((rows, 30)) < probability).astype(np.float32)
-        sp.save_npz(folder / f"{split}.npz", sp.csr_matrix(words))
+        (folder / split).mkdir()
+        sp.save_npz(folder / split / "00.npz", sp.csr_matrix(words))
         roles = pd.DataFrame({"_id": range(rows), "_label": y, "_weight": np.ones(rows)})
         roles.to_parquet(folder / f"{split}.parquet")
+    block = FeatureBlock(name="text:tfidf_word", column="text", family="words", width=30)
+    store.write_record(folder / "features.json", FeatureSet(snapshot_digest="0", blocks=(block,)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_encoder(tmp_path_factory) -> str:
+    """Return the folder of an encoder of random weights: 2 layers, 32 dimensions, 60 words."""
+    return str(write_toy_encoder(tmp_path_factory.mktemp("encoder")))

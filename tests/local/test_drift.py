@@ -11,6 +11,7 @@ from tidegate.config import FeatureConfig, MonitorConfig
 from tidegate.features.featurizer import Featurizer
 from tidegate.models.bundle import drift_reference, write_bundle
 from tidegate.models.catalogue import algorithm
+from tidegate.models.interface import Setting
 from tidegate.monitoring.check import check_drift, compare_window
 from tidegate.records import Column, DriftReport
 from tidegate.store import read_record, write_table
@@ -73,7 +74,7 @@ def test_rows_like_those_of_training_have_not_drifted_from_their_bundle(tmp_path
     (tmp_path / "featurizer").mkdir()
     featurizer.save(tmp_path / "featurizer")
     logistic = algorithm("logistic")
-    model = logistic.build(logistic.defaults, 0, 1)
+    model = logistic.build(logistic.defaults, Setting())
     model.fit(featurizer.transform(frame), labels, np.ones(len(labels)))
     manifest = write_bundle(
         tmp_path / "bundle",

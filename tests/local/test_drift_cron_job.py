@@ -13,6 +13,7 @@ from tidegate.config import FeatureConfig
 from tidegate.features.featurizer import Featurizer
 from tidegate.models.bundle import drift_reference, write_bundle
 from tidegate.models.catalogue import algorithm
+from tidegate.models.interface import Setting
 from tidegate.records import Column, DriftReport
 from tidegate.store import read_record, write_table
 
@@ -43,7 +44,7 @@ def workspace(tmp_path_factory):
     (root / "featurizer").mkdir()
     featurizer.save(root / "featurizer")
     logistic = algorithm("logistic")
-    model = logistic.build(logistic.defaults, 0, 1)
+    model = logistic.build(logistic.defaults, Setting())
     model.fit(featurizer.transform(frame), labels, np.ones(len(labels)))
     write_bundle(
         root / "models" / "toy" / "versions" / "v7",

@@ -22,6 +22,7 @@ from tidegate.config import FeatureConfig
 from tidegate.features.featurizer import Featurizer
 from tidegate.models.bundle import load_bundle, with_threshold, write_bundle
 from tidegate.models.catalogue import algorithm
+from tidegate.models.interface import Setting
 from tidegate.records import Column
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,7 +59,7 @@ def bundle(tmp_path_factory):
     (folder / "featurizer").mkdir()
     featurizer.save(folder / "featurizer")
     logistic = algorithm("logistic")
-    model = logistic.build(logistic.defaults, 0, 1)
+    model = logistic.build(logistic.defaults, Setting())
     model.fit(featurizer.transform(frame), labels, np.ones(60))
     write_bundle(
         folder / "bundle",

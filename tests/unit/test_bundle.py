@@ -22,7 +22,7 @@ from tidegate.models.bundle import (
     with_threshold,
     write_bundle,
 )
-from tidegate.models.interface import Algorithm
+from tidegate.models.interface import Algorithm, Setting
 from tidegate.models.scoring import score_table
 from tidegate.records import Column
 
@@ -40,11 +40,11 @@ class CosineModel:
         self.direction = direction
 
     def fit(self, X, y, sample_weight, evaluation=None):
-        self.direction = np.asarray(X[y == 1].mean(axis=0)).ravel()
+        self.direction = np.asarray(X.csr("words+chars")[y == 1].mean(axis=0)).ravel()
         return self
 
     def predict_proba(self, X):
-        positive = 1 / (1 + np.exp(-(X @ self.direction)))
+        positive = 1 / (1 + np.exp(-(X.csr("words+chars") @ self.direction)))
         return np.column_stack([1 - positive, positive])
 
     def save(self, folder):
@@ -53,7 +53,7 @@ class CosineModel:
 
 COSINE = Algorithm(
     name="cosine",
-    build=lambda params, seed, threads: CosineModel(),
+    build=lambda params, setting: CosineModel(),
     load=lambda folder: CosineModel(np.load(folder / "direction.npy")),
     search_space={},
     defaults={},
@@ -316,7 +316,7 @@ def write_real(folder, trained, name):
     """Train an algorithm of the catalogue and bundle it."""
     train = rows(80, seed=0)
     chosen = catalogue.algorithm(name)
-    model = chosen.build(chosen.defaults, 0, 1)
+    model = chosen.build(chosen.defaults, Setting())
     labels = train["_label"].to_numpy()
     model.fit(trained[0].transform(train), labels, np.ones(len(train)))
     write(folder, trained, model=model, algorithm=name, params=chosen.defaults)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidegate.features.blocks import blocks_of
 from tidegate.models.ensemble import Ensemble, Member, select_members
 from tidegate.models.quality import average_precision
 
@@ -54,7 +55,7 @@ class Constant:
         self.score = score
 
     def predict_proba(self, X):
-        return np.tile([1 - self.score, self.score], (X.shape[0], 1))
+        return np.tile([1 - self.score, self.score], (X.rows, 1))
 
     def save(self, folder):
         (folder / "score.txt").write_text(str(self.score))
@@ -64,7 +65,7 @@ def test_it_scores_the_weighted_mean_and_is_the_same_after_loading(tmp_path):
     ensemble = Ensemble(
         [Member("a", 0.25, Constant(0.2)), Member("b", 0.75, Constant(0.6))],
     )
-    X = np.zeros((3, 2))
+    X = blocks_of(np.zeros((3, 2)))
     assert ensemble.predict_proba(X) == pytest.approx(np.tile([0.5, 0.5], (3, 1)))
     ensemble.save(tmp_path)
 

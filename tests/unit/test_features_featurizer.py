@@ -9,6 +9,7 @@ import pytest
 from tidegate import store
 from tidegate.config import FeatureConfig
 from tidegate.errors import BadInput
+from tidegate.features.blocks import TERMS
 from tidegate.features.featurizer import Featurizer
 from tidegate.features.matrices import featurize, load_features
 from tidegate.records import (
@@ -20,13 +21,16 @@ from tidegate.records import (
     SplitSummary,
 )
 
+EVERY = "words+chars+inner"
 COLUMNS = (
     Column(name="body", kind="text"),
     Column(name="age / days", kind="numeric"),
     Column(name="country", kind="categorical"),
     Column(name="title", kind="text"),
 )
-CONFIG = FeatureConfig(min_category_rows=2, projection_components=4)
+CONFIG = FeatureConfig(
+    min_category_rows=2, projection_components=4, embedding="none", statistics=False
+)
 WORDS = ["prize", "lunch", "free", "noon", "win", "code", "hello", "money"]
 
 
@@ -45,6 +49,10 @@ def rows(count, seed):
             "_group_target": [["women"], []] * (count // 2),
         }
     )
+
+
+def same(one, other):
+    return (one.csr(TERMS) != other.csr(TERMS)).nnz == 0
 
 
 def fit(frame, columns=COLUMNS, config=CONFIG):
@@ -80,15 +88,17 @@ def featurizer(train):
 
 
 def test_blocks_stand_in_the_order_of_columns_and_catalogue(featurizer, train):
-    assert list(featurizer.block_sizes) == [
+    assert [block.name for block in featurizer.blocks] == [
         "body:tfidf_word",
         "body:tfidf_char",
+        "body:tfidf_inner",
         "age / days:numeric",
         "country:categorical",
         "title:tfidf_word",
         "title:tfidf_char",
+        "title:tfidf_inner",
     ]
-    X = featurizer.transform(train)
+    X = featurizer.transform(train).csr(EVERY)
     names = featurizer.feature_names()
     assert X.format == "csr"
     assert X.dtype == np.float32
@@ -103,7 +113,7 @@ def test_only_training_rows_decide_what_a_feature_is(featurizer):
     other = rows(60, seed=1)
     other["body"] = "novelword"
     assert not any("novelword" in name for name in featurizer.feature_names())
-    assert featurizer.transform(other).shape == (60, featurizer.feature_count)
+    assert featurizer.transform(other).csr(EVERY).shape == (60, featurizer.feature_count)
 
 
 def test_a_saved_featurizer_gives_the_same_features_names_and_projection(
@@ -111,9 +121,9 @@ def test_a_saved_featurizer_gives_the_same_features_names_and_projection(
 ):
     featurizer.save(tmp_path)
     restored = Featurizer.load(tmp_path)
-    assert (restored.transform(train) != featurizer.transform(train)).nnz == 0
+    assert same(restored.transform(train), featurizer.transform(train))
     assert restored.feature_names() == featurizer.feature_names()
-    assert restored.block_sizes == featurizer.block_sizes
+    assert restored.blocks == featurizer.blocks
     assert restored.columns == COLUMNS
     np.testing.assert_array_equal(restored.project(train), featurizer.project(train))
 
@@ -128,7 +138,7 @@ def test_saving_again_writes_the_same_bytes(featurizer, train, tmp_path):
 
 def test_rows_as_plain_lists_give_the_features_of_the_frame(featurizer, train):
     plain = {column.name: train[column.name].tolist() for column in COLUMNS}
-    assert (featurizer.transform(plain) != featurizer.transform(train)).nnz == 0
+    assert same(featurizer.transform(plain), featurizer.transform(train))
 
 
 def test_rows_keep_their_place_whatever_the_index_of_the_frame(train):
@@ -150,7 +160,7 @@ def test_the_projection_is_read_only_when_asked_for(featurizer, train, tmp_path)
 
 
 def test_the_projection_keeps_the_directions_of_most_variation(featurizer, train):
-    X = featurizer.transform(train)
+    X = featurizer.transform(train).csr(TERMS)
     best = np.linalg.svd(X.toarray(), full_matrices=False)[1][:4]
     kept = np.linalg.norm(featurizer.project(train), axis=0)
     np.testing.assert_allclose(kept, best, rtol=1e-2)
@@ -159,15 +169,15 @@ def test_the_projection_keeps_the_directions_of_most_variation(featurizer, train
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_projection_has_no_more_components_than_rows(train, count):
     few = train.head(count)
-    config = FeatureConfig(min_rows_with_term=1)
+    config = FeatureConfig(min_rows_with_term=1, embedding="none")
     assert fit(few, config=config).project(train).shape[1] <= count
 
 
 def test_a_column_that_gives_nothing_leaves_the_others_alone(train):
-    silent = train.assign(title="!")
+    silent = train.assign(title="")
     featurizer = fit(silent)
-    assert featurizer.block_sizes["title:tfidf_word"] == 0
-    assert featurizer.transform(silent).shape[1] == featurizer.feature_count > 0
+    assert {block.name: block.width for block in featurizer.blocks}["title:tfidf_word"] == 0
+    assert featurizer.transform(silent).csr(EVERY).shape[1] == featurizer.feature_count > 0
 
 
 @pytest.mark.parametrize("body", ["", None, "!?", "each row its own word {}"])
@@ -188,9 +198,35 @@ def test_a_folder_of_another_format_is_refused(featurizer, tmp_path):
         Featurizer.load(tmp_path)
     featurizer.save(tmp_path)
     manifest = json.loads((tmp_path / "featurizer.json").read_text())
-    (tmp_path / "featurizer.json").write_text(json.dumps(manifest | {"format": 2}))
-    with pytest.raises(BadInput, match="format must be 1, got 2"):
+    (tmp_path / "featurizer.json").write_text(json.dumps(manifest | {"format": 1}))
+    with pytest.raises(BadInput, match="format must be 3, got 1"):
         Featurizer.load(tmp_path)
+
+
+def test_a_bundle_cleaned_by_other_rules_is_refused(featurizer, tmp_path):
+    featurizer.save(tmp_path)
+    manifest = json.loads((tmp_path / "featurizer.json").read_text())
+    manifest["cleaning"]["version"] = 0
+    (tmp_path / "featurizer.json").write_text(json.dumps(manifest))
+    with pytest.raises(BadInput, match="cleaning version must be 1, got 0"):
+        Featurizer.load(tmp_path)
+
+
+def test_terms_are_of_the_cleaned_text_and_statistics_of_the_text_as_it_came(train, tmp_path):
+    config = CONFIG.model_copy(update={"statistics": True})
+    shouted = train.assign(body=train["body"] + " soooooo")
+    featurizer = fit(shouted, config=config)
+    assert featurizer.cleaned_rows["body:repeats"] == len(train)
+    assert featurizer.cleaned_rows["title:repeats"] == 0
+    assert "body:tfidf_word:soo" in featurizer.feature_names()
+    (block,) = (b for b in featurizer.blocks if b.name == "body:statistics")
+    part = featurizer.transform(shouted.assign(body="so")).part(block)
+    repeats = list(featurizer.feature_names()).index("body:statistics:repeats")
+    assert part.shape == (len(train), block.width)
+    assert featurizer.transform(shouted.head(1)).texts()["body"][0].endswith(" soo")
+    assert repeats > 0
+    featurizer.save(tmp_path)
+    assert Featurizer.load(tmp_path).transform(shouted).texts()["body"][0].endswith(" soo")
 
 
 def test_featurize_writes_a_matrix_and_the_roles_of_every_split(tmp_path, train, featurizer):
@@ -199,12 +235,12 @@ def test_featurize_writes_a_matrix_and_the_roles_of_every_split(tmp_path, train,
     features = featurize(snapshot, CONFIG, tmp_path / "features")
     assert store.read_record(tmp_path / "features" / "features.json", FeatureSet) == features
     assert features.snapshot_digest == "abc"
-    assert features.feature_count == sum(features.block_sizes.values())
+    assert features.blocks == featurizer.blocks
     for split in SPLITS:
         X, roles = load_features(tmp_path / "features", split)
-        assert X.format == "csr"
-        assert X.dtype == np.float32
-        assert (featurizer.transform(tables[split]) != X).nnz == 0
+        again = featurizer.transform(tables[split])
+        assert same(again, X)
+        assert again.texts() == X.texts()
         assert list(roles) == ["_id", "_time", "_label", "_weight", "_group_target"]
         assert roles["_id"].tolist() == tables[split]["_id"].tolist()
     restored = Featurizer.load(tmp_path / "features" / "featurizer")

@@ -8,6 +8,7 @@ import numpy as np
 from tidegate.config import PolicyConfig
 from tidegate.errors import BadInput
 from tidegate.evaluation.calibration import calibrate
+from tidegate.evaluation.classes import class_metrics, roc_auc_ovo
 from tidegate.evaluation.comparison import Baseline, compare
 from tidegate.evaluation.crossfit import read_folds
 from tidegate.evaluation.decision import Evidence, decide
@@ -100,6 +101,7 @@ def evaluate(
         policy,
     )
     figures = quality(holdout)
+    classes = class_metrics(holdout)
     return EvaluationReport(
         name=name,
         algorithm=algorithm,
@@ -131,6 +133,9 @@ def evaluate(
             (score, label, weight), rows_of(holdout, "holdout"), confidence=confidence
         ),
         score_reference=_score_reference(holdout, baseline),
+        classes=classes,
+        macro_f1=sum(of.f1 for of in classes) / len(classes) if classes else None,
+        roc_auc_ovo=roc_auc_ovo(holdout),
     )
 
 

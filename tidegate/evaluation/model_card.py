@@ -91,7 +91,29 @@ def _performance(evaluation: EvaluationReport) -> str:
         )
     count = f"{evaluation.rows:,} rows, {evaluation.violating:,} violating."
     sure = f"{percent(evaluation.confidence)} confidence"
-    return f"{count}\n\n" + _table(("Figure", "Value", f"Interval ({sure})"), rows)
+    figures = _table(("Figure", "Value", f"Interval ({sure})"), rows)
+    return "\n\n".join([count, figures, *_classes(evaluation)])
+
+
+def _classes(evaluation: EvaluationReport) -> list[str]:
+    if not evaluation.classes:
+        return []
+    rows = [
+        (
+            of.name,
+            f"{of.n:,}",
+            percent(of.precision),
+            percent(of.recall),
+            f"{of.f1:.3f}",
+            "–" if of.average_precision is None else f"{of.average_precision:.3f}",
+        )
+        for of in evaluation.classes
+    ]
+    told = f"Macro-F1 {evaluation.macro_f1:.3f}"
+    if evaluation.roc_auc_ovo is not None:
+        told += f", ROC-AUC over pairs of classes {evaluation.roc_auc_ovo:.3f}"
+    head = ("Output", "Rows", "Precision", "Recall", "F1", "Average precision")
+    return [f"{told}.", _table(head, rows)]
 
 
 def _groups(evaluation: EvaluationReport) -> str:

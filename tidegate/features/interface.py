@@ -21,7 +21,7 @@ class ColumnTransformer(Protocol):
         """Learn from the training rows of one column."""
 
     def transform(self, values: Sequence[Any]) -> Any:
-        """Return a CSR matrix, float32, of shape (rows, features of this block)."""
+        """Return a CSR or dense matrix, float32, of shape (rows, features of this block)."""
 
     def get_feature_names_out(self) -> Sequence[str]:
         """Return one name a feature, without the column's name."""
@@ -40,16 +40,24 @@ class Transformer:
         Unique name; also part of the names of the block's files in a bundle.
     modality : str
         Kind of column it reads; it is applied to every column of that kind.
+    family : str
+        What models choose its features by: ``words``, ``chars``, ``embedding``, ``statistics`` or
+        ``tabular`` (see `tidegate.features.blocks`).
     build : callable
-        ``build(config)`` returns an unfitted `ColumnTransformer`.
+        ``build(config)`` returns an unfitted `ColumnTransformer`, or None where the
+        configuration leaves it out.
     restore : callable
         ``restore(state)`` returns the fitted one whose ``state()`` is given.
     tables : tuple of str
         Snapshot tables it needs beside the row's own columns (none yet).
+    raw : bool
+        Whether it reads text as it came, instead of cleaned.
     """
 
     name: str
     modality: Modality
-    build: Callable[[FeatureConfig], ColumnTransformer]
+    build: Callable[[FeatureConfig], ColumnTransformer | None]
     restore: Callable[[State], ColumnTransformer]
+    family: str
     tables: tuple[str, ...] = ()
+    raw: bool = False

@@ -3,18 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from scipy import sparse
 
 from tidegate import store
 from tidegate.config import FeatureConfig
+from tidegate.features.blocks import Blocks
 from tidegate.features.featurizer import Featurizer
 from tidegate.records import (
+    CLASS,
     GROUP_PREFIX,
     ID,
     LABEL,
     SPLITS,
+    TASK_PREFIX,
     TIME,
     WEIGHT,
+    FeatureBlock,
     FeatureSet,
     Snapshot,
     SplitName,
@@ -43,15 +48,15 @@ def featurize(snapshot_folder: Path, config: FeatureConfig, out: Path) -> Featur
     featurizer = Featurizer.fit(train, snapshot.columns, train[LABEL].to_numpy(), config)
     features = FeatureSet(
         snapshot_digest=snapshot.digest,
-        feature_count=featurizer.feature_count,
-        block_sizes=featurizer.block_sizes,
+        target=snapshot.target,
+        blocks=featurizer.blocks,
+        cleaning=featurizer.cleaned_rows,
     )
     with store.new_directory(out) as folder:
         featurizer.save(folder / "featurizer")
         for split in SPLITS:
             rows = train if split == "train" else _rows(snapshot_folder, split)
-            # Uncompressed: the matrices are read once a trial and thrown away with the run.
-            sparse.save_npz(folder / f"{split}.npz", featurizer.transform(rows), compressed=False)
+            _save_blocks(featurizer.transform(rows), folder, split)
             store.write_table(folder / f"{split}.parquet", rows[_role_columns(snapshot, rows)])
         store.write_record(folder / "features.json", features)
     return features
@@ -62,12 +67,40 @@ def load_features(folder: Path, split: SplitName) -> tuple[Any, Any]:
 
     Returns
     -------
-    X : CSR matrix, float32, of shape (rows, features)
+    X : Blocks
+        Read block by block when asked for.
     roles : DataFrame
         The role columns of the same rows, under the names of `tidegate.records`.
     """
-    X = sparse.csr_matrix(sparse.load_npz(folder / f"{split}.npz"))
-    return X, store.read_table(folder / f"{split}.parquet")
+    features = store.read_record(folder / "features.json", FeatureSet)
+    roles = store.read_table(folder / f"{split}.parquet")
+    number_of = {block.name: number for number, block in enumerate(features.blocks)}
+
+    def read(block: FeatureBlock) -> Any:
+        stem = folder / split / f"{number_of[block.name]:02d}"
+        if stem.with_suffix(".npy").exists():
+            return np.load(stem.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+        return sparse.csr_matrix(sparse.load_npz(stem.with_suffix(".npz")))
+
+    def texts() -> dict[str, list[str]]:
+        table = store.read_table(folder / f"{split}_texts.parquet")
+        return {name: table[name].tolist() for name in table}
+
+    return Blocks(len(roles), features.blocks, read, texts), roles
+
+
+def _save_blocks(X: Blocks, folder: Path, split: str) -> None:
+    import pandas as pd
+
+    (folder / split).mkdir()
+    for number, block in enumerate(X.blocks):
+        part, stem = X.part(block), folder / split / f"{number:02d}"
+        if sparse.issparse(part):
+            # Uncompressed: the matrices are read once a trial and thrown away with the run.
+            sparse.save_npz(stem.with_suffix(".npz"), part, compressed=False)
+        else:
+            np.save(stem.with_suffix(".npy"), part, allow_pickle=False)
+    store.write_table(folder / f"{split}_texts.parquet", pd.DataFrame(X.texts()))
 
 
 def _rows(snapshot_folder: Path, split: str) -> Any:
@@ -75,5 +108,7 @@ def _rows(snapshot_folder: Path, split: str) -> Any:
 
 
 def _role_columns(snapshot: Snapshot, rows: Any) -> list[str]:
-    roles = [ID, TIME, LABEL, WEIGHT, *(GROUP_PREFIX + group for group in snapshot.groups)]
+    groups = [GROUP_PREFIX + group for group in snapshot.groups]
+    tasks = [TASK_PREFIX + task for task in snapshot.target.outputs]
+    roles = [ID, TIME, LABEL, CLASS, *tasks, WEIGHT, *groups]
     return [role for role in roles if role in rows.columns]

@@ -132,5 +132,7 @@ def _restore_categorical(state: State) -> CategoricalBlock:
     return CategoricalBlock(**values)
 
 
-NUMERIC = Transformer("numeric", "numeric", _build_numeric, _restore_numeric)
-CATEGORICAL = Transformer("categorical", "categorical", _build_categorical, _restore_categorical)
+NUMERIC = Transformer("numeric", "numeric", _build_numeric, _restore_numeric, "tabular")
+CATEGORICAL = Transformer(
+    "categorical", "categorical", _build_categorical, _restore_categorical, "tabular"
+)

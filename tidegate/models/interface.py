@@ -3,18 +3,18 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from tidegate.records import CurvePoint, Params
+from tidegate.features.blocks import Blocks
+from tidegate.records import CurvePoint, Params, Target
 
 Scores = npt.NDArray[np.float64]
+#: 0/1 or the number of a class, shape (rows,); several tasks: 0/1, shape (rows, tasks).
 Labels = npt.NDArray[np.int8]
 Weights = npt.NDArray[np.float64]
-#: A scipy.sparse CSR matrix, float32, of shape (rows, features).
-FeatureMatrix = Any
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ class Choice:
     values: Sequence[bool | int | float | str]
 
 
+#: Where nets train: `auto` takes a GPU when there is one.
+Device = Literal["auto", "cpu", "gpu"]
+
 SearchSpace = Mapping[str, FloatRange | IntRange | Choice]
 
 
@@ -54,6 +57,37 @@ class Resources:
     gpus: int = 0
 
 
+BINARY = Target()
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a model is told beside its hyperparameters.
+
+    Parameters
+    ----------
+    seed : int
+        Of every random choice.
+    threads : int
+        Threads of training.
+    target : Target
+        What the labels mean.
+    seconds : float, optional
+        Wall time that `fit` may take, from now on; a model that learns in steps plans them for it.
+    encoder : str, optional
+        URI of the text encoder; that of an installed package if None.
+    device : Device
+        Where nets train.
+    """
+
+    seed: int = 0
+    threads: int = 1
+    target: Target = BINARY
+    seconds: float | None = None
+    encoder: str | None = None
+    device: Device = "auto"
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Rows that a model may measure itself on while it learns, and where it reports.
@@ -62,7 +96,7 @@ class Evaluation:
     `report` raises to stop the trial.
     """
 
-    X: FeatureMatrix
+    X: Blocks
     y: Labels
     weight: Weights
     report: Callable[[CurvePoint], None]
@@ -73,15 +107,15 @@ class Model(Protocol):
 
     def fit(
         self,
-        X: FeatureMatrix,
+        X: Blocks,
         y: Labels,
         sample_weight: Weights,
         evaluation: Evaluation | None = None,
     ) -> "Model":
         """Learn from rows; with `evaluation`, report a curve and stop early on it."""
 
-    def predict_proba(self, X: FeatureMatrix) -> Scores:
-        """Return probabilities of shape (rows, 2); column 1 is violating."""
+    def predict_proba(self, X: Blocks) -> Scores:
+        """Return probabilities of shape (rows, outputs of the target)."""
 
     def save(self, folder: Path) -> None:
         """Write everything that scoring needs into an existing, empty folder; no pickles."""
@@ -96,7 +130,7 @@ class Algorithm:
     name : str
         As written under ``search.algorithms``.
     build : callable
-        ``build(params, seed, threads)`` returns an unfitted `Model`.
+        ``build(params, setting)`` returns an unfitted `Model`.
     load : callable
         ``load(folder)`` returns the fitted `Model` that ``save(folder)`` wrote.
     search_space : mapping
@@ -109,10 +143,15 @@ class Algorithm:
         Feature modalities it can learn from.
     preload : tuple of str
         Heavy modules of its trials; a search imports them once instead of once a trial.
+    relative_cost : float
+        Expected seconds of a trial of the defaults, the benchmark model's being 1; a search that
+        knows no better goes by it.
+    plans_by_seconds : bool
+        Whether a trial gets better with more seconds (`Setting.seconds`) and ends within them.
     """
 
     name: str
-    build: Callable[[Params, int, int], Model]
+    build: Callable[[Params, Setting], Model]
     load: Callable[[Path], Model]
     search_space: SearchSpace
     defaults: Params
@@ -121,3 +160,5 @@ class Algorithm:
         default_factory=lambda: frozenset({"text", "numeric", "categorical"})
     )
     preload: tuple[str, ...] = ()
+    relative_cost: float = 1.0
+    plans_by_seconds: bool = False

@@ -277,6 +277,8 @@ def _command(plan: ExperimentPlan) -> list[str]:
         *("--algorithm", plan.algorithm.name),
         *("--seed", str(plan.search.seed)),
         *("--threads", str(plan.algorithm.resources.cpu)),
+        *(("--encoder", plan.search.encoder) if plan.search.encoder else ()),
+        *(("--device", plan.search.device) if plan.search.device != "auto" else ()),
         *limit,
         *("--out", f"{WORKSPACE}/{plan.folder}/${{trialParameters.trial_name}}"),
         *hyperparameters,

@@ -15,15 +15,30 @@ import numpy as np
 
 from tidegate import store
 from tidegate.errors import BadInput
+from tidegate.features.blocks import Blocks
+from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm as find_algorithm
-from tidegate.models.interface import Algorithm, Evaluation, FeatureMatrix, Labels, Weights
-from tidegate.models.quality import average_precision, log_loss
-from tidegate.records import LABEL, WEIGHT, CurvePoint, Params, SplitName, TrialResult
+from tidegate.models.interface import Algorithm, Device, Evaluation, Labels, Setting, Weights
+from tidegate.models.quality import measured
+from tidegate.models.target import labels_of, score_of
+from tidegate.records import (
+    WEIGHT,
+    CurvePoint,
+    FeatureSet,
+    Params,
+    SplitName,
+    Target,
+    TrialResult,
+)
+from tidegate.search.curve import curve_verdict
 from tidegate.search.medianstop import StopRule
+from tidegate.search.serving_cost import serving_ms
 from tidegate.search.space import parse_words
 
 #: What a model scored the validation rows, beside the model: an ensemble is chosen by them.
 VALIDATION_SCORES = "validation.npy"
+#: All its outputs of the same rows, where they are more than two classes.
+VALIDATION_OUTPUTS = "validation_outputs.npy"
 #: Katib's collector must find the trial's process while it lives.
 _SHORTEST_JOB_SECONDS = 2.0
 
@@ -37,10 +52,13 @@ class TrialStopped(Exception):
 
 
 @dataclass(frozen=True)
-class _Rows:
-    X: FeatureMatrix
+class Rows:
+    """What a trial reads of a split."""
+
+    X: Blocks
     y: Labels
     weight: Weights
+    target: Target
 
 
 def run_trial(
@@ -55,6 +73,9 @@ def run_trial(
     report: Callable[[CurvePoint], None],
     stop_rule: StopRule | None = None,
     most_reports: int | None = None,
+    encoder: str | None = None,
+    device: Device = "auto",
+    seconds: float | None = None,
 ) -> TrialResult:
     """Train one model and leave it in ``out/model``.
 
@@ -68,6 +89,8 @@ def run_trial(
         Ends the trial early; it then leaves no model.
     most_reports : int, optional
         Ends the trial at this report of its curve, likewise.
+    seconds : float, optional
+        How long the whole trial may take; the model is told what reading the rows left of it.
 
     Returns
     -------
@@ -76,7 +99,8 @@ def run_trial(
         ``early_stopped`` with the figures last reported.
     """
     started = time.monotonic()
-    train, validation = (_rows(features_folder, split) for split in ("train", "validation"))
+    train, validation = (read_rows(features_folder, split) for split in ("train", "validation"))
+    target = train.target
     curve: list[CurvePoint] = []
 
     def observe(point: CurvePoint) -> None:
@@ -88,7 +112,8 @@ def run_trial(
         if len(curve) == most_reports:
             raise TrialStopped
 
-    model = algorithm.build(params, seed, threads)
+    left = None if seconds is None else max(1.0, seconds - (time.monotonic() - started))
+    model = algorithm.build(params, Setting(seed, threads, target, left, encoder, device))
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
         model.fit(train.X, train.y, train.weight, evaluation)
@@ -102,14 +127,18 @@ def run_trial(
             log_loss=curve[-1].validation_log_loss,
             curve=tuple(curve),
             seconds=time.monotonic() - started,
+            verdict=curve_verdict(curve),
         )
-    score = model.predict_proba(validation.X)[:, 1]
-    reached = average_precision(validation.y, score, validation.weight)
-    loss = log_loss(validation.y, score, validation.weight)
+    outputs = model.predict_proba(validation.X)
+    reached, loss = measured(target, validation.y, outputs, validation.weight)
     _require_finite(reached, loss)
     with store.new_directory(out / "model") as folder:
         model.save(folder)
-    np.save(out / VALIDATION_SCORES, score, allow_pickle=False)
+    np.save(out / VALIDATION_SCORES, score_of(target, outputs), allow_pickle=False)
+    if target.kind != "binary":
+        np.save(out / VALIDATION_OUTPUTS, outputs, allow_pickle=False)
+    loaded = algorithm.load(out / "model")
+    cost_ms = serving_ms(loaded, validation.X, features_folder)
     return TrialResult(
         number=number,
         algorithm=algorithm.name,
@@ -119,6 +148,8 @@ def run_trial(
         log_loss=loss,
         curve=tuple(curve),
         seconds=time.monotonic() - started,
+        verdict=curve_verdict(curve),
+        serving_ms=cost_ms,
     )
 
 
@@ -127,14 +158,15 @@ def _require_finite(*figures: float) -> None:
         raise ValueError(f"the model's scores are not finite: measured {figures}")
 
 
-def _rows(features_folder: Path, split: SplitName) -> _Rows:
-    import scipy.sparse
-
-    roles = store.read_table(features_folder / f"{split}.parquet", [LABEL, WEIGHT])
-    return _Rows(
-        X=scipy.sparse.load_npz(features_folder / f"{split}.npz"),
-        y=roles[LABEL].to_numpy(dtype=np.int8),
+def read_rows(features_folder: Path, split: SplitName) -> Rows:
+    """Return one split of a feature set with its labels and weights."""
+    target = store.read_record(features_folder / "features.json", FeatureSet).target
+    X, roles = load_features(features_folder, split)
+    return Rows(
+        X=X,
+        y=labels_of(target, roles),
         weight=roles[WEIGHT].to_numpy(dtype=np.float64),
+        target=target,
     )
 
 
@@ -145,6 +177,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--algorithm", required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--encoder", metavar="URI", help="encoder that `encoder` fine-tunes")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument("--out", type=Path, required=True, help="folder for model/ and result.json")
     parser.add_argument("--reports", metavar="N/OF", help="end after N reports; OF is no limit")
     parser.add_argument("words", nargs="*", metavar="name=value", help="hyperparameters")
@@ -177,6 +211,8 @@ def main(arguments: Sequence[str]) -> int:
                 out=chosen.out,
                 report=report,
                 most_reports=most_reports,
+                encoder=chosen.encoder,
+                device=chosen.device,
             )
         except Exception as error:
             failed = TrialResult(

@@ -1,0 +1,72 @@
+"""The winning model: as a candidate, as a bundle, and in service."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from tidegate.records.data import Column, Target
+from tidegate.records.record import Record, SplitName
+from tidegate.records.search import Params
+
+
+class BaselineModel(Record):
+    """The model that a candidate is compared with.
+
+    `bundle` is None for the benchmark model, which every search trains; `threshold` is then
+    chosen on its own validation scores. `note` says why a wanted baseline was not used.
+    """
+
+    kind: Literal["configured", "in_service", "benchmark_model"]
+    name: str
+    version: str | None = None
+    bundle: str | None = None
+    threshold: float | None = None
+    note: str | None = None
+
+
+class Candidate(Record):
+    """The winning trial, ready to be judged.
+
+    The folder holds ``candidate.json`` (this record), ``bundle/``, and the scored tables
+    ``scored/SPLIT.parquet`` and ``baseline/SPLIT.parquet`` of validation and holdout.
+    """
+
+    name: str
+    algorithm: str
+    params: Params
+    groups: tuple[str, ...]
+    prevalence: Mapping[SplitName, float]
+    baseline: BaselineModel
+
+
+class BundleManifest(Record):
+    """``bundle.json``: what serves, under which contract, and the digests that prove it.
+
+    A bundle that evaluation has not seen yet has no threshold and no promise (None).
+    `probe_scores` are the scores of rows that every bundle makes up for itself.
+    """
+
+    name: str
+    version: str
+    format: Literal[1]
+    created_at: str
+    algorithm: str
+    params: Params
+    inputs: tuple[Column, ...]
+    target: Target = Target()
+    threshold: float | None
+    min_precision: float | None
+    confidence: float | None
+    snapshot_digest: str
+    files: Mapping[str, str]
+    libraries: Mapping[str, str]
+    probe_scores: tuple[float, ...] = ()
+
+
+class Release(Record):
+    """``current.json`` of the local model store: the version in service and how it came there."""
+
+    name: str
+    version: str
+    run_digest: str
+    released_at: str
+    previous: str | None

@@ -1,0 +1,128 @@
+"""What the holdout says of the candidate."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from tidegate.records.record import Interval, Record, SplitName
+from tidegate.records.scores import CalibrationReport, ReferenceMapping
+from tidegate.records.threshold import OperatingPoint, ReviewBand, SegmentThreshold, Threshold
+
+
+class GroupMetrics(Record):
+    """One sensitive slice at the threshold; a figure without rows behind it is None."""
+
+    column: str
+    group: str
+    n: int
+    violating: int
+    too_small: bool
+    precision: float | None = None
+    precision_ci: Interval | None = None
+    recall: float | None = None
+    recall_ci: Interval | None = None
+    fpr: float | None = None
+    fpr_ci: Interval | None = None
+    fnr: float | None = None
+    fnr_ci: Interval | None = None
+
+
+class FairnessGap(Record):
+    """The largest difference between two groups of one column, with its interval."""
+
+    column: str
+    metric: Literal["fpr", "fnr", "precision", "recall"]
+    highest: str
+    lowest: str
+    gap: float
+    gap_ci: Interval
+    limit: float | None
+    verdict: Literal["pass", "fail", "insufficient_data", "reported"]
+
+
+class FairnessReport(Record):
+    """Whether the groups are treated alike, as far as the data can tell."""
+
+    verdict: Literal["pass", "fail", "insufficient_data", "not_assessed"]
+    gaps: tuple[FairnessGap, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Difference(Record):
+    """Candidate minus baseline on the same rows."""
+
+    candidate: float
+    baseline: float
+    difference: float
+    difference_ci: Interval
+
+
+class BaselineComparison(Record):
+    """The candidate beside the model in service."""
+
+    name: str
+    kind: Literal["configured", "in_service", "benchmark_model"]
+    threshold: float | None
+    rows: int
+    differences: Mapping[str, Difference]
+    note: str | None = None
+
+
+class Decision(Record):
+    """What to do with the candidate, and why."""
+
+    decision: Literal["promote", "hold", "insufficient_data"]
+    reasons: tuple[str, ...]
+
+
+class ClassMetrics(Record):
+    """One class (the most probable one is said) or task (said from a probability of 0.5 on).
+
+    `n` counts its rows; `average_precision` is None where all rows or none are of it.
+    """
+
+    name: str
+    n: int
+    precision: float
+    recall: float
+    f1: float
+    average_precision: float | None
+
+
+class EvaluationReport(Record):
+    """``evaluation.json``: the holdout's verdict on the candidate.
+
+    `classes` and `macro_f1` are of models of classes or of several tasks, `roc_auc_ovo` (the mean
+    over pairs of classes) of classes only.
+    """
+
+    name: str
+    algorithm: str
+    average_precision: float
+    roc_auc: float
+    log_loss: float
+    brier_score: float
+    threshold: float | None
+    min_precision: float
+    confidence: float
+    precision: float | None
+    precision_lower_bound: float | None
+    recall: float | None
+    recall_ci: Interval | None
+    flagged: int | None
+    rows: int
+    violating: int
+    validation_threshold: Threshold | None
+    best_reachable: OperatingPoint | None
+    prevalence: Mapping[SplitName, float]
+    groups: tuple[GroupMetrics, ...]
+    fairness: FairnessReport
+    baseline: BaselineComparison
+    decision: Literal["promote", "hold", "insufficient_data"]
+    reasons: tuple[str, ...]
+    classes: tuple[ClassMetrics, ...] = ()
+    macro_f1: float | None = None
+    roc_auc_ovo: float | None = None
+    review: ReviewBand | None = None
+    segments: tuple[SegmentThreshold, ...] = ()
+    calibration: CalibrationReport | None = None
+    score_reference: ReferenceMapping | None = None
