@@ -17,6 +17,8 @@ from tidegate.config import load_config
 from tidegate.data.ingest import build_snapshot, read_source
 from tidegate.features.featurizer import Featurizer
 from tidegate.models.catalogue import algorithm
+from tidegate.models.interface import Setting
+from tidegate.models.target import score_of
 from tidegate.records import ID, LABEL, WEIGHT
 
 
@@ -35,7 +37,7 @@ def main() -> None:
     def scores(rows: Any, others: dict[str, Any]) -> list[Any]:
         label = rows[LABEL].to_numpy(dtype=np.int8)
         features = Featurizer.fit(rows, snapshot.columns, label, config.features)
-        model = recipe.build(recipe.defaults, 0, 1)
+        model = recipe.build(recipe.defaults, Setting(target=snapshot.target))
         model.fit(features.transform(rows), label, rows[WEIGHT].to_numpy(dtype=float))
         return [
             pd.DataFrame(
@@ -44,7 +46,9 @@ def main() -> None:
                     "id": other[ID],
                     "label": other[LABEL],
                     "weight": other[WEIGHT],
-                    "score": model.predict_proba(features.transform(other))[:, 1],
+                    "score": score_of(
+                        snapshot.target, model.predict_proba(features.transform(other))
+                    ),
                 }
             )
             for split, other in others.items()
