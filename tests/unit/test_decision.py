@@ -286,3 +286,24 @@ def test_roc_points_run_from_nothing_to_everything_and_are_few():
     assert points[-1][:2] == (1, 1)
     assert all(np.diff([p[0] for p in points]) >= 0)
     assert all(np.diff([p[2] for p in points]) < 0)
+
+
+@pytest.mark.parametrize(
+    ("needed", "words"),
+    [
+        (3100, "About 3,100 rows labelled for validation, 1,178 more than now"),
+        (None, "cannot help"),
+    ],
+)
+def test_a_refusal_says_whether_more_rows_would_settle_it(needed, words):
+    best = OperatingPoint(
+        threshold=0.97,
+        precision=0.92,
+        precision_lower_bound=0.89,
+        recall=0.1,
+        flagged=81,
+        rows=1922,
+        rows_needed=needed,
+    )
+    reasons = decide(evidence(threshold=None, best=best, holdout=None), POLICY).reasons
+    assert words in reasons[0]

@@ -34,7 +34,9 @@ def test_numpy_scores_as_torch_does():
     from tidegate.models.torch_bag import BagNet, as_arrays, batch_of
 
     terms, dense = split(blocks(), "words+embedding")
-    net = BagNet(terms=40, dense=8, width=16, hidden=12, outputs=3, dropout=0.5).eval()
+    net = BagNet(
+        terms=40, dense=8, width=16, hidden=12, outputs=3, dropout=0.5, term_dropout=0.5
+    ).eval()
     weights = {
         **as_arrays(net),
         "columns": np.arange(40),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tidegate.config.cluster import ClusterConfig
 from tidegate.config.data import DataConfig, PublishedSplit, SplitRule, ValidationConfig
@@ -39,6 +39,16 @@ class RunConfig(Section):
     monitor: MonitorConfig = MonitorConfig()
     cluster: ClusterConfig = ClusterConfig()
     baseline: str | None = Field(None, description="run directory or bundle to compare with")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunConfig":
+        by_time = isinstance(self.data.split, SplitRule) and self.data.split.by == "time"
+        if by_time and self.policy.training_evidence == "combined":
+            raise ValueError(
+                "policy.training_evidence is combined, but a split by time makes training rows "
+                "another population than validation rows; write start"
+            )
+        return self
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:

@@ -6,9 +6,10 @@ from pathlib import Path
 from tidegate.config import PolicyConfig
 from tidegate.evaluation.comparison import Baseline
 from tidegate.evaluation.evaluate import evaluate
+from tidegate.evaluation.measurement import rows_of
 from tidegate.evaluation.model_card import model_card
+from tidegate.evaluation.objectives import choose
 from tidegate.evaluation.report import render_report
-from tidegate.evaluation.threshold import choose_threshold
 from tidegate.records import (
     BaselineModel,
     Candidate,
@@ -33,7 +34,7 @@ def evaluate_candidate(folder: Path, policy: PolicyConfig, out: Path) -> Evaluat
     Parameters
     ----------
     folder : Path
-        As `records.Candidate` describes.
+        As `records.Candidate` describes; ``scored/crossfit.parquet`` is read where there is one.
     policy : PolicyConfig
         What the policy team demands.
     out : Path
@@ -41,6 +42,7 @@ def evaluate_candidate(folder: Path, policy: PolicyConfig, out: Path) -> Evaluat
     """
     candidate = read_record(folder / "candidate.json", Candidate)
     validation = read_table(folder / "scored" / "validation.parquet")
+    crossfit = folder / "scored" / "crossfit.parquet"
     holdout = read_table(folder / "scored" / "holdout.parquet")
     report = evaluate(
         validation,
@@ -51,6 +53,7 @@ def evaluate_candidate(folder: Path, policy: PolicyConfig, out: Path) -> Evaluat
         name=candidate.name,
         algorithm=candidate.algorithm,
         prevalence=candidate.prevalence,
+        crossfit=read_table(crossfit) if crossfit.is_file() else None,
     )
     with new_directory(out) as target:
         write_table(target / "scored" / "validation.parquet", validation)
@@ -64,14 +67,7 @@ def _read_baseline(folder: Path, model: BaselineModel, policy: PolicyConfig) -> 
     threshold = model.threshold
     if model.kind == "benchmark_model":
         validation = read_table(folder / "validation.parquet")
-        chosen = choose_threshold(
-            validation["score"].to_numpy(),
-            validation["label"].to_numpy(),
-            min_precision=policy.min_precision,
-            confidence=policy.confidence,
-            weights=validation["weight"].to_numpy(),
-            prevalence=policy.prevalence,
-        )
+        chosen = choose(rows_of(validation, "baseline validation"), policy).threshold
         threshold = None if chosen is None else chosen.value
     return Baseline(
         name=model.name if model.version is None else f"{model.name} {model.version}",

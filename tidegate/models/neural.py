@@ -122,6 +122,7 @@ class NeuralModel:
             hidden=int(self._params["hidden"]),
             outputs=logit_count(self._target),
             dropout=float(self._params["dropout"]),
+            term_dropout=float(self._params["term_dropout"]),
         )
         net.head.bias.data.copy_(prior_logits(self._target, y, weight))
         labels, share = as_labels(self._target, y), as_shares(weight)
@@ -213,8 +214,11 @@ def scaled(dense: Floats, weights: Arrays) -> Floats:
 def forward(weights: Arrays, terms: Any, dense: Floats) -> npt.NDArray[np.float64]:
     """Return the net's logits of shape (rows, outputs), as torch would."""
     parts = [scaled(dense, weights).astype(np.float64)]
+    wide: float | npt.NDArray[np.float64] = 0.0
     if "bag.weight" in weights:
-        summed = (terms[:, weights["columns"]] @ weights["bag.weight"]).astype(np.float64)
+        chosen = terms[:, weights["columns"]]
+        wide = np.asarray(chosen @ weights["wide.weight"], dtype=np.float64)
+        summed = np.asarray(chosen @ weights["bag.weight"], dtype=np.float64)
         centred = summed - summed.mean(axis=1, keepdims=True)
         variance = (centred**2).mean(axis=1, keepdims=True)
         normed = centred / np.sqrt(variance + EPSILON)
@@ -222,7 +226,7 @@ def forward(weights: Arrays, terms: Any, dense: Floats) -> npt.NDArray[np.float6
     hidden = np.hstack(parts) @ weights["hidden.weight"].T.astype(np.float64)
     hidden = np.maximum(hidden + weights["hidden.bias"], 0)
     logits = hidden @ weights["head.weight"].T.astype(np.float64) + weights["head.bias"]
-    return np.asarray(logits, dtype=np.float64)
+    return np.asarray(logits + wide, dtype=np.float64)
 
 
 def _row_keys(terms: Any, dense: Floats, y: Labels) -> list[bytes]:
@@ -248,6 +252,7 @@ NEURAL = Algorithm(
         "width": Choice((32, 64, 128)),
         "hidden": Choice((32, 64, 128)),
         "dropout": FloatRange(0.0, 0.6),
+        "term_dropout": FloatRange(0.0, 0.6),
         "lr": FloatRange(5e-4, 1e-2, log=True),
         "weight_decay": FloatRange(1e-3, 1.0, log=True),
         "epochs": IntRange(2, 20),
@@ -259,6 +264,7 @@ NEURAL = Algorithm(
         "width": 64,
         "hidden": 64,
         "dropout": 0.4,
+        "term_dropout": 0.3,
         "lr": 3e-3,
         "weight_decay": 0.1,
         "epochs": 12,

@@ -29,13 +29,27 @@ from tidegate.records.evaluation import (
     FairnessGap,
     FairnessReport,
     GroupMetrics,
-    OperatingPoint,
-    Threshold,
 )
 from tidegate.records.monitoring import DriftReport, DriftTest
 from tidegate.records.outcome import RunOutcome
 from tidegate.records.record import SPLITS, Interval, Record, SplitName
+from tidegate.records.scores import (
+    CalibrationMap,
+    CalibrationReport,
+    PrevalenceEstimate,
+    ReferenceMapping,
+    ReliabilityBin,
+    ScoreShift,
+)
 from tidegate.records.search import CurvePoint, Params, SearchResult, TrialResult
+from tidegate.records.threshold import (
+    Objective,
+    OperatingPoint,
+    ReviewBand,
+    SegmentThreshold,
+    Threshold,
+    TrainingEvidence,
+)
 
 __all__ = [
     "CLASS",
@@ -49,6 +63,8 @@ __all__ = [
     "BaselineComparison",
     "BaselineModel",
     "BundleManifest",
+    "CalibrationMap",
+    "CalibrationReport",
     "Candidate",
     "ClassMetrics",
     "Column",
@@ -67,17 +83,25 @@ __all__ = [
     "FeatureSet",
     "GroupMetrics",
     "Interval",
+    "Objective",
     "OperatingPoint",
     "Params",
+    "PrevalenceEstimate",
     "Record",
+    "ReferenceMapping",
     "Release",
+    "ReliabilityBin",
+    "ReviewBand",
     "RunOutcome",
+    "ScoreShift",
     "SearchResult",
+    "SegmentThreshold",
     "Snapshot",
     "SplitName",
     "SplitSummary",
     "Target",
     "Threshold",
+    "TrainingEvidence",
     "TrialResult",
     "ValidationReport",
 ]

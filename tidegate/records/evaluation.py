@@ -4,28 +4,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from tidegate.records.record import Interval, Record, SplitName
-
-
-class Threshold(Record):
-    """A cut on the score and what is promised of it."""
-
-    value: float
-    min_precision: float
-    confidence: float
-    precision: float
-    precision_lower_bound: float
-    recall: float
-    flagged: int
-
-
-class OperatingPoint(Record):
-    """The best point that the data reach when the promise cannot be made."""
-
-    threshold: float
-    precision: float
-    precision_lower_bound: float
-    recall: float
-    flagged: int
+from tidegate.records.scores import CalibrationReport, ReferenceMapping
+from tidegate.records.threshold import OperatingPoint, ReviewBand, SegmentThreshold, Threshold
 
 
 class GroupMetrics(Record):
@@ -142,3 +122,7 @@ class EvaluationReport(Record):
     classes: tuple[ClassMetrics, ...] = ()
     macro_f1: float | None = None
     roc_auc_ovo: float | None = None
+    review: ReviewBand | None = None
+    segments: tuple[SegmentThreshold, ...] = ()
+    calibration: CalibrationReport | None = None
+    score_reference: ReferenceMapping | None = None
