@@ -1,5 +1,6 @@
 """The frozen types that cross a step boundary, a module a stage."""
 
+from tidegate.records.audit import Approval, AuditRecord, LabelProvenance, Metric
 from tidegate.records.candidate import BaselineModel, BundleManifest, Candidate, Release
 from tidegate.records.data import (
     CLASS,
@@ -45,6 +46,8 @@ __all__ = [
     "TASK_PREFIX",
     "TIME",
     "WEIGHT",
+    "Approval",
+    "AuditRecord",
     "BaselineComparison",
     "BaselineModel",
     "BundleManifest",
@@ -65,6 +68,8 @@ __all__ = [
     "FeatureSet",
     "GroupMetrics",
     "Interval",
+    "LabelProvenance",
+    "Metric",
     "OperatingPoint",
     "Params",
     "Record",
