@@ -23,10 +23,6 @@ COSTS = {
     "review_minute": 0.5,
     "review_minutes": 1.5,
 }
-POLICIES = {
-    "per thousand": {},
-    "a day": {"posts_per_day": 40_000, "costs": COSTS, "prevalence": 0.05},
-}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 
@@ -139,8 +135,14 @@ def curve_of(found, holdout, policy):
     )
 
 
-@pytest.mark.parametrize("weighted", [False, True], ids=["equal weights", "weighted"])
-@pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize(
+    ("policy", "weighted"),
+    [
+        ({}, False),
+        ({"posts_per_day": 40_000, "costs": COSTS, "prevalence": 0.05}, True),
+    ],
+    ids=["per thousand posts", "weighted rows, a day, at a stated prevalence"],
+)
 def test_the_slider_shows_what_python_measures_at_that_threshold(visit, policy, weighted):
     found, html, holdout = rendered(weighted=weighted, **policy)
     curve, seen = curve_of(found, holdout, policy), visit(html)
@@ -211,7 +213,7 @@ def test_before_anybody_moves_it_the_slider_shows_the_decision(visit, sample):
 
 def figures(html):
     """Return the slider's figures as they were written, without a script."""
-    for part in html.split('data-figure="')[1:]:
+    for part in html.split("<footer>")[0].split('data-figure="')[1:]:
         key, _, after = part.partition('"')
         yield key, after.split('class="value">', 1)[1].split("<", 1)[0]
 

@@ -22,8 +22,8 @@ def bounds_by_run(rows: Sequence[dict[str, Any]]) -> Spec | None:
         return None
     names = ["precision", "recall"]
     base = alt.Chart(data({key: row[key] for key in _COLUMNS} for row in rows)).encode(
-        x=alt.X("run:N", title=None, sort=None, axis=alt.Axis(labelAngle=-30)),
-        xOffset=alt.XOffset("figure:N", sort=names, scale=alt.Scale(paddingInner=0.6)),
+        y=alt.Y("run:N", title=None, sort=None),
+        yOffset=alt.YOffset("figure:N", sort=names, scale=alt.Scale(paddingOuter=0.4)),
         color=alt.Color(
             "figure:N", title=None, scale=alt.Scale(domain=names, range=[SERIES[1], SERIES[0]])
         ),
@@ -31,11 +31,12 @@ def bounds_by_run(rows: Sequence[dict[str, Any]]) -> Spec | None:
     )
     layers = [
         base.mark_rule(strokeWidth=3, opacity=0.7).encode(
-            y=share(alt.Y, "low", "On the holdout", domain=[0, 1]), y2="high:Q"
+            x=share(alt.X, "low", "On the holdout", domain=[0, 1]), x2="high:Q"
         ),
-        base.mark_point(filled=True, size=90, opacity=1).encode(
-            y="value:Q",
+        base.mark_point(filled=True, size=70, opacity=1).encode(
+            x="value:Q",
             shape=alt.Shape("figure:N", title=None, scale=alt.Scale(domain=names)),
         ),
     ]
-    return spec(alt.layer(*layers), "Precision and recall of each run", height=260)
+    height = 44 * len({row["run"] for row in rows})
+    return spec(alt.layer(*layers), "Precision and recall of each run", height=max(70, height))
