@@ -8,6 +8,7 @@ to a JSON file. It is a process of its own because ``kfp.local`` keeps global st
 import argparse
 import json
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -40,6 +41,8 @@ def main() -> None:
         enable_caching=True,
         cache_root=options.cache,
     )
+    # What steps of several runs share beside the steps' own cache (tidegate.features.embedding).
+    os.environ.setdefault("TIDEGATE_EMBEDDINGS", str(Path(options.cache).parent / "embeddings"))
     task = build_retrain(options.image)(**json.loads(options.arguments.read_text()))
     outputs = {
         name: value.path if isinstance(value, dsl.Artifact) else value

@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.toy_encoder import write_toy_encoder
+
 _NEUTRAL = [
     f"{a}{b}" for a in ("bo", "ka", "li", "mu", "re", "si", "ta") for b in ("na", "ro", "vi")
 ]
@@ -92,3 +94,9 @@ def features(tmp_path):
     block = FeatureBlock(name="text:tfidf_word", column="text", family="words", width=30)
     store.write_record(folder / "features.json", FeatureSet(snapshot_digest="0", blocks=(block,)))
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_encoder(tmp_path_factory) -> str:
+    """Return the folder of an encoder of random weights: 2 layers, 32 dimensions, 60 words."""
+    return str(write_toy_encoder(tmp_path_factory.mktemp("encoder")))

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.config import RunConfig
+from tidegate.config import RunConfig, SearchConfig
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
 from tidegate.models.catalogue import algorithm
+from tidegate.records import BaselineModel
 from tidegate.rollout.baseline import find_baseline
 from tidegate.search.backends import cluster_settings
+from tidegate.search.warmstart import AUTO
 from tidegate.store import code_digest, digest_json, read_json
 
 #: Libraries whose version can change a result; they are part of every cache key.
@@ -75,7 +77,7 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         "data": config.data.model_dump_json(),
         "validation": config.validation.model_dump_json(),
         "features": config.features.model_dump_json(),
-        "search_settings": config.search.model_dump_json(),
+        "search_settings": _with_start(config.search, baseline).model_dump_json(),
         "cluster": cluster_settings(config),
         "policy": config.policy.model_dump_json(),
         "baseline": baseline.model_dump_json(),
@@ -88,6 +90,13 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         "run_digest": digests["run"],
     }
     return RetrainPlan(arguments, digests, versions)
+
+
+def _with_start(search: SearchConfig, baseline: BaselineModel) -> SearchConfig:
+    """Let an automatic warm start be from the released model of this name, if there is one."""
+    if search.warm_start != AUTO or baseline.kind != "in_service":
+        return search
+    return search.model_copy(update={"warm_start": baseline.bundle})
 
 
 def _versions() -> dict[str, str]:

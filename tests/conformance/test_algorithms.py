@@ -1,33 +1,63 @@
 """What every algorithm of the catalogue promises, whoever wrote it."""
 
+import functools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 
 from tidegate.features.blocks import Blocks
 from tidegate.models.catalogue import algorithms
-from tidegate.models.interface import Evaluation, Setting
-from tidegate.models.quality import average_precision
-from tidegate.records import FeatureBlock
+from tidegate.models.interface import BINARY, Evaluation, Setting
+from tidegate.models.quality import average_precision, measured
+from tidegate.models.target import indicators_of, score_of, violating_of
+from tidegate.records import FeatureBlock, Target
 from tidegate.search.space import contains
 
 ROWS, FEATURES = 400, 60
+CLASSES = Target(
+    kind="multiclass", outputs=("hate", "normal", "offensive"), violating=("hate", "offensive")
+)
+TASKS = Target(kind="multilabel", outputs=("violating", "insult"), violating=("violating",))
+
+
+#: What suits 400 rows and an encoder that never saw a language, inside the search space.
+TOY = {"encoder": {"mode": "whole", "lr": 1e-3, "epochs": 6, "batch": 32, "dropout": 0.0}}
 
 
 @pytest.fixture(params=list(algorithms()))
-def algorithm(request):
-    return algorithms()[request.param]
+def algorithm(request, toy_encoder):
+    found = algorithms()[request.param]
+
+    def build(params, setting):
+        return found.build(params, replace(setting, encoder=toy_encoder))
+
+    return replace(found, build=build, defaults={**found.defaults, **TOY.get(found.name, {})})
 
 
-def toy(seed=0, rows=ROWS):
-    """Rows of 0/1 words, five of which belong to the violating class, in every form of theirs."""
+@pytest.fixture(params=[BINARY, CLASSES, TASKS], ids=lambda target: target.kind)
+def target(request):
+    return request.param
+
+
+@functools.cache
+def toy(seed=0, target=BINARY):
+    """Rows of 0/1 words, five of which tell each question's answer, in every form of theirs."""
     random = np.random.default_rng(seed)
-    y = (random.random(rows) < 0.3).astype(np.int8)
-    probability = np.full((rows, FEATURES), 0.1)
-    probability[:, :5] = np.where(y[:, None] == 1, 0.7, 0.05)
-    words = (random.random((rows, FEATURES)) < probability).astype(np.float32)
-    number = np.round(random.normal(y, 1.0), 1).astype(np.float32)
+    y = (random.random(ROWS) < 0.3).astype(np.int8)
+    if target.kind == "multiclass":
+        y = random.integers(0, 3, ROWS).astype(np.int8)
+    elif target.kind == "multilabel":
+        y = np.column_stack([y, random.random(ROWS) < 0.4]).astype(np.int8)
+    probability = np.full((ROWS, FEATURES), 0.1)
+    for question, answer in enumerate(indicators_of(target, y).T):
+        told = slice(5 * question, 5 * question + 5)
+        probability[:, told] = np.where(answer[:, None] == 1, 0.7, 0.05)
+    words = (random.random((ROWS, FEATURES)) < probability).astype(np.float32)
+    number = np.round(random.normal(violating_of(target, y), 1.0), 1).astype(np.float32)
     spread = np.random.default_rng(99).normal(size=(FEATURES, 16)).astype(np.float32)
+    spread[15:] /= 3  # an embedding knows which words matter
     texts = [" ".join(f"w{place}" for place in np.flatnonzero(row)) for row in words]
     return as_blocks(sp.csr_matrix(words), number[:, None], words @ spread, texts), y
 
@@ -41,29 +71,50 @@ def as_blocks(words, number, embedding, texts):
     return Blocks(words.shape[0], blocks, lambda b: parts[b.name], lambda: {"text": texts})
 
 
-def fitted(algorithm, X, y, weight=None, seed=0, evaluation=None):
+def fitted(algorithm, X, y, weight=None, seed=0, evaluation=None, target=BINARY):
     weight = np.ones(len(y)) if weight is None else weight
-    return algorithm.build(algorithm.defaults, Setting(seed)).fit(X, y, weight, evaluation)
+    model = algorithm.build(algorithm.defaults, Setting(seed, target=target))
+    return model.fit(X, y, weight, evaluation)
 
 
 def test_the_defaults_are_a_point_of_the_search_space(algorithm):
     assert contains(algorithm.search_space, algorithm.defaults)
 
 
-def test_probabilities_have_two_columns_that_add_up_to_one(algorithm):
-    X, y = toy()
-    probability = fitted(algorithm, X, y).predict_proba(X)
-    assert probability.shape == (ROWS, 2)
+def test_every_output_has_its_column_of_probabilities(algorithm, target):
+    X, y = toy(target=target)
+    probability = fitted(algorithm, X, y, target=target).predict_proba(X)
+    assert probability.shape == (ROWS, len(target.outputs))
     assert probability.dtype == np.float64
     assert ((probability >= 0) & (probability <= 1)).all()
-    np.testing.assert_allclose(probability.sum(axis=1), 1, atol=1e-9)
+    if target.kind != "multilabel":
+        np.testing.assert_allclose(probability.sum(axis=1), 1, atol=1e-9)
 
 
-def test_a_separable_set_is_learned(algorithm):
-    X, y = toy()
-    unseen, truth = toy(seed=1)
-    score = fitted(algorithm, X, y).predict_proba(unseen)[:, 1]
-    assert average_precision(truth, score, np.ones(ROWS)) > 0.95
+def test_a_separable_set_is_learned(algorithm, target):
+    X, y = toy(target=target)
+    unseen, truth = toy(seed=1, target=target)
+    outputs = fitted(algorithm, X, y, target=target).predict_proba(unseen)
+    score = score_of(target, outputs)
+    floor = 0.95 if target.kind == "binary" else 0.9
+    assert average_precision(violating_of(target, truth), score, np.ones(ROWS)) > floor
+    if target.kind == "multiclass":
+        assert (outputs.argmax(axis=1) == truth).mean() > 0.85
+    if target.kind == "multilabel":
+        assert average_precision(truth[:, 1], outputs[:, 1], np.ones(ROWS)) > floor
+
+
+def test_probabilities_are_calibrated_on_the_whole(algorithm, target):
+    X, y = toy(target=target)
+    unseen, truth = toy(seed=1, target=target)
+    outputs = fitted(algorithm, X, y, target=target).predict_proba(unseen)
+    shares = indicators_of(target, truth).mean(axis=0)
+    said = outputs[:, 1:] if target.kind == "binary" else outputs
+    np.testing.assert_allclose(said.mean(axis=0), shares, atol=0.07)
+    # A model that only knew the shares would have their entropy for its loss.
+    ignorant = np.tile(outputs.mean(axis=0), (ROWS, 1))
+    loss = [measured(target, truth, o, np.ones(ROWS))[1] for o in (outputs, ignorant)]
+    assert loss[0] < 0.7 * loss[1]
 
 
 def test_the_same_seed_gives_the_same_model(algorithm):
@@ -72,15 +123,15 @@ def test_the_same_seed_gives_the_same_model(algorithm):
     np.testing.assert_array_equal(first, second)
 
 
-def test_a_saved_model_scores_as_before(algorithm, tmp_path):
-    X, y = toy()
-    model = fitted(algorithm, X, y)
+def test_a_saved_model_scores_as_before(algorithm, target, tmp_path):
+    X, y = toy(target=target)
+    model = fitted(algorithm, X, y, target=target)
     model.save(tmp_path)
     again = algorithm.load(tmp_path)
     np.testing.assert_allclose(again.predict_proba(X), model.predict_proba(X), atol=1e-6)
     suffixes = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
     assert suffixes
-    assert suffixes <= {".json", ".npz", ".ubj", ".onnx", ".safetensors"}
+    assert suffixes <= {".json", ".npz", ".ubj", ".onnx", ".safetensors", ".faiss"}
 
 
 def test_a_row_scores_alone_as_it_does_among_others(algorithm, tmp_path):
@@ -139,11 +190,12 @@ def test_a_row_of_weight_zero_is_not_there(algorithm):
     np.testing.assert_allclose(masked.predict_proba(X), absent.predict_proba(X), atol=1e-9)
 
 
-def test_learning_beside_a_validation_set_reports_a_curve(algorithm):
-    X, y = toy()
-    unseen, truth = toy(seed=1)
+def test_learning_beside_a_validation_set_reports_a_curve(algorithm, target):
+    X, y = toy(target=target)
+    unseen, truth = toy(seed=1, target=target)
     curve = []
-    fitted(algorithm, X, y, evaluation=Evaluation(unseen, truth, np.ones(ROWS), curve.append))
+    evaluation = Evaluation(unseen, truth, np.ones(ROWS), curve.append)
+    fitted(algorithm, X, y, evaluation=evaluation, target=target)
     assert curve
     steps = [point.step for point in curve]
     assert steps == sorted(set(steps))

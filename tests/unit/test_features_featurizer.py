@@ -21,13 +21,16 @@ from tidegate.records import (
     SplitSummary,
 )
 
+EVERY = "words+chars+inner"
 COLUMNS = (
     Column(name="body", kind="text"),
     Column(name="age / days", kind="numeric"),
     Column(name="country", kind="categorical"),
     Column(name="title", kind="text"),
 )
-CONFIG = FeatureConfig(min_category_rows=2, projection_components=4)
+CONFIG = FeatureConfig(
+    min_category_rows=2, projection_components=4, embedding="none", statistics=False
+)
 WORDS = ["prize", "lunch", "free", "noon", "win", "code", "hello", "money"]
 
 
@@ -88,12 +91,14 @@ def test_blocks_stand_in_the_order_of_columns_and_catalogue(featurizer, train):
     assert [block.name for block in featurizer.blocks] == [
         "body:tfidf_word",
         "body:tfidf_char",
+        "body:tfidf_inner",
         "age / days:numeric",
         "country:categorical",
         "title:tfidf_word",
         "title:tfidf_char",
+        "title:tfidf_inner",
     ]
-    X = featurizer.transform(train).csr(TERMS)
+    X = featurizer.transform(train).csr(EVERY)
     names = featurizer.feature_names()
     assert X.format == "csr"
     assert X.dtype == np.float32
@@ -108,7 +113,7 @@ def test_only_training_rows_decide_what_a_feature_is(featurizer):
     other = rows(60, seed=1)
     other["body"] = "novelword"
     assert not any("novelword" in name for name in featurizer.feature_names())
-    assert featurizer.transform(other).csr(TERMS).shape == (60, featurizer.feature_count)
+    assert featurizer.transform(other).csr(EVERY).shape == (60, featurizer.feature_count)
 
 
 def test_a_saved_featurizer_gives_the_same_features_names_and_projection(
@@ -164,15 +169,15 @@ def test_the_projection_keeps_the_directions_of_most_variation(featurizer, train
 @pytest.mark.parametrize("count", [1, 2])
 def test_the_projection_has_no_more_components_than_rows(train, count):
     few = train.head(count)
-    config = FeatureConfig(min_rows_with_term=1)
+    config = FeatureConfig(min_rows_with_term=1, embedding="none")
     assert fit(few, config=config).project(train).shape[1] <= count
 
 
 def test_a_column_that_gives_nothing_leaves_the_others_alone(train):
-    silent = train.assign(title="!")
+    silent = train.assign(title="")
     featurizer = fit(silent)
     assert {block.name: block.width for block in featurizer.blocks}["title:tfidf_word"] == 0
-    assert featurizer.transform(silent).csr(TERMS).shape[1] == featurizer.feature_count > 0
+    assert featurizer.transform(silent).csr(EVERY).shape[1] == featurizer.feature_count > 0
 
 
 @pytest.mark.parametrize("body", ["", None, "!?", "each row its own word {}"])
@@ -194,8 +199,34 @@ def test_a_folder_of_another_format_is_refused(featurizer, tmp_path):
     featurizer.save(tmp_path)
     manifest = json.loads((tmp_path / "featurizer.json").read_text())
     (tmp_path / "featurizer.json").write_text(json.dumps(manifest | {"format": 1}))
-    with pytest.raises(BadInput, match="format must be 2, got 1"):
+    with pytest.raises(BadInput, match="format must be 3, got 1"):
         Featurizer.load(tmp_path)
+
+
+def test_a_bundle_cleaned_by_other_rules_is_refused(featurizer, tmp_path):
+    featurizer.save(tmp_path)
+    manifest = json.loads((tmp_path / "featurizer.json").read_text())
+    manifest["cleaning"]["version"] = 0
+    (tmp_path / "featurizer.json").write_text(json.dumps(manifest))
+    with pytest.raises(BadInput, match="cleaning version must be 1, got 0"):
+        Featurizer.load(tmp_path)
+
+
+def test_terms_are_of_the_cleaned_text_and_statistics_of_the_text_as_it_came(train, tmp_path):
+    config = CONFIG.model_copy(update={"statistics": True})
+    shouted = train.assign(body=train["body"] + " soooooo")
+    featurizer = fit(shouted, config=config)
+    assert featurizer.cleaned_rows["body:repeats"] == len(train)
+    assert featurizer.cleaned_rows["title:repeats"] == 0
+    assert "body:tfidf_word:soo" in featurizer.feature_names()
+    (block,) = (b for b in featurizer.blocks if b.name == "body:statistics")
+    part = featurizer.transform(shouted.assign(body="so")).part(block)
+    repeats = list(featurizer.feature_names()).index("body:statistics:repeats")
+    assert part.shape == (len(train), block.width)
+    assert featurizer.transform(shouted.head(1)).texts()["body"][0].endswith(" soo")
+    assert repeats > 0
+    featurizer.save(tmp_path)
+    assert Featurizer.load(tmp_path).transform(shouted).texts()["body"][0].endswith(" soo")
 
 
 def test_featurize_writes_a_matrix_and_the_roles_of_every_split(tmp_path, train, featurizer):

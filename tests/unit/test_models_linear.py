@@ -32,3 +32,21 @@ def test_a_small_c_shrinks_the_coefficients_towards_none():
     X, y = noise()
     spread = [np.ptp(fitted(X, y, C=C).predict_proba(X)[:, 1]) for C in (0.01, 100.0)]
     assert spread[0] < 0.2 * spread[1]
+
+
+def coefficients(tmp_path, **params):
+    random = np.random.default_rng(0)
+    y = (random.random(600) < 0.4).astype(np.int8)
+    words = random.random((600, 40)) < np.where(np.arange(40) < 4, 0.1 + 0.5 * y[:, None], 0.1)
+    X = blocks_of(sp.csr_matrix(words.astype(np.float32)))
+    fitted(X, y, **params).save(tmp_path)
+    with np.load(tmp_path / "coefficients.npz") as arrays:
+        return arrays["coefficients"][0]
+
+
+@pytest.mark.parametrize("penalty", ["l1", "elasticnet"])
+def test_penalties_with_l1_leave_only_the_columns_that_tell(tmp_path, penalty):
+    found = coefficients(tmp_path, C=0.05, penalty=penalty)
+    assert (found[:4] > 0).all()
+    assert np.count_nonzero(found[4:]) < 6
+    assert np.count_nonzero(coefficients(tmp_path, C=0.05)) == 40

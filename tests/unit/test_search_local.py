@@ -22,7 +22,7 @@ SLOW = """
     import os, time
     from pathlib import Path
 
-    def slow(params, seed, threads):
+    def slow(params, setting):
         (Path({pids!r}) / str(os.getpid())).touch()
         time.sleep(60)
 
@@ -31,7 +31,7 @@ SLOW = """
 CRASHING = """
     import os
 
-    def crash(params, seed, threads):
+    def crash(params, setting):
         if params == dict(LOGISTIC.defaults):
             raise ValueError("first line\\nthe matrix is upside down")
         os._exit(7)
@@ -42,11 +42,21 @@ CRASHING = """
 TELLING = """
     import os, sys
 
-    def tell(params, seed, threads):
+    def tell(params, setting):
         main = getattr(sys.modules["__main__"], "__file__", None)
-        raise ValueError(f"{threads} {os.environ['OMP_WAIT_POLICY']} {main}")
+        raise ValueError(f"{setting.threads} {os.environ['OMP_WAIT_POLICY']} {main}")
 
     TELLING = replace(LOGISTIC, name="telling", build=tell)
+"""
+GREEDY = """
+    import time
+    import numpy as np
+
+    def grab(params, setting):
+        held = [np.ones(2**27 // 8) for _ in range(16)]
+        time.sleep(30)
+
+    GREEDY = replace(LOGISTIC, name="greedy", build=grab)
 """
 CONTRARY = """
     from tidegate.models.linear import LogisticModel
@@ -56,15 +66,22 @@ CONTRARY = """
             return super().fit(X, 1 - y, sample_weight, evaluation)
 
     CONTRARY = replace(
-        LOGISTIC, name="contrary", build=lambda params, seed, threads: Contrary(1.0, False)
+        LOGISTIC, name="contrary", build=lambda params, setting: Contrary(1.0, False, "words")
     )
 """
 
 
+TOLD = {
+    "algorithms": ["logistic"],
+    "minutes": 5,
+    "trials": 4,
+    "parallel": 1,
+    "ensemble_members": 1,
+}
+
+
 def config(**changes):
-    return SearchConfig.model_validate(
-        {"algorithms": ["logistic"], "minutes": 5, "trials": 4, "parallel": 1, **changes}
-    )
+    return SearchConfig.model_validate({**TOLD, **changes})
 
 
 def alive(pid):
@@ -107,16 +124,15 @@ def test_the_budget_of_trials_is_kept_and_everything_is_written(features, tmp_pa
     assert [SearchProgress.parse(line).line() for line in lines] == [told.line() for told in seen]
 
 
-def test_the_benchmark_comes_first_and_algorithms_take_turns_from_their_defaults(
-    features, tmp_path
-):
+def test_the_benchmark_comes_first_and_every_algorithm_starts_from_its_defaults(features, tmp_path):
     result = run_search(
         features, config(algorithms=["xgboost", "logistic"], trials=4), tmp_path / "out"
     )
-    assert [t.algorithm for t in result.trials] == ["logistic", "xgboost", "logistic", "xgboost"]
+    assert [t.algorithm for t in result.trials][:2] == ["logistic", "xgboost"]
     for trial in result.trials[:2]:
         assert trial.params == algorithm(trial.algorithm).defaults
-    assert result.trials[2].params != result.trials[0].params
+    for trial in result.trials[2:]:
+        assert trial.params != algorithm(trial.algorithm).defaults
     assert result.benchmark == 0
 
 
@@ -131,12 +147,65 @@ def test_a_benchmark_that_is_not_listed_runs_beside_the_budget_and_cannot_win(
     assert (tmp_path / "out" / "trials" / "000" / "model").is_dir()
 
 
-def test_the_same_seed_repeats_the_search(features, tmp_path):
-    first, second = (run_search(features, config(trials=3), tmp_path / name) for name in "ab")
-    other = run_search(features, config(trials=3, seed=1), tmp_path / "c")
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_the_same_seed_repeats_a_search_whose_budget_is_in_trials(features, tmp_path, parallel):
+    told = config(algorithms=["logistic", "xgboost"], trials=5, parallel=parallel)
+    first, second = (run_search(features, told, tmp_path / name) for name in "ab")
     assert outcomes(first) == outcomes(second)
     assert first.best == second.best
+
+
+def test_another_seed_gives_another_search(features, tmp_path):
+    first, other = (
+        run_search(features, config(trials=3, seed=seed), tmp_path / f"{seed}") for seed in (0, 1)
+    )
     assert outcomes(first) != outcomes(other)
+
+
+def test_a_budget_in_minutes_is_used_up_and_not_passed(features, tmp_path):
+    told = config(algorithms=["logistic", "xgboost"], minutes=0.2, trials=None, parallel=2)
+    result = run_search(features, told, tmp_path / "out")
+    assert 0.8 * 12 < result.seconds < 1.1 * 12
+    assert result.stopped_by == "minutes"
+    assert len(result.trials) > 3
+    for trial in result.trials:
+        assert trial.status != "succeeded" or trial.serving_ms > 0
+
+
+def test_a_trial_that_passes_the_memory_limit_is_stopped_and_the_search_goes_on(
+    features, tmp_path, plugin
+):
+    plugin("greedy", GREEDY)
+    told = config(algorithms=["logistic", "greedy"], trials=3, memory_gib=0.6)
+    result = run_search(features, told, tmp_path / "out")
+    large = [trial for trial in result.trials if trial.algorithm == "greedy"]
+    assert {trial.status for trial in large} == {"out_of_memory"}
+    assert "its limit is 0.6: raise search.memory_gib" in large[0].error
+    assert not (tmp_path / "out" / "trials" / f"{large[0].number:03d}" / "model").exists()
+    assert result.trials[result.best].algorithm == "logistic"
+
+
+def test_the_best_points_of_an_earlier_search_are_tried_after_the_defaults(
+    features, tmp_path, capsys
+):
+    first = run_search(features, config(trials=4), tmp_path / "first")
+    best = first.trials[first.best].params
+    told = config(trials=2, seed=5, warm_start=str(tmp_path / "first"))
+    again = run_search(features, told, tmp_path / "again")
+    assert again.trials[0].params == algorithm("logistic").defaults
+    assert best in (again.trials[0].params, again.trials[1].params)
+    outside = first.trials[0].model_copy(update={"params": {"C": 1e9}, "average_precision": 1.0})
+    store.write_record(
+        tmp_path / "first" / "search.json", first.model_copy(update={"trials": (outside,)})
+    )
+    run_search(features, told, tmp_path / "third")
+    assert "warm start: logistic's earlier point is outside its space" in capsys.readouterr().out
+
+
+def test_a_warm_start_from_nowhere_is_refused(features, tmp_path):
+    told = config(warm_start=str(tmp_path / "nowhere"))
+    with pytest.raises(BadInput, match="holds neither"):
+        run_search(features, told, tmp_path / "out")
 
 
 def test_the_minutes_are_kept_and_unfinished_trials_leave_no_model(features, tmp_path, plugin):
@@ -173,10 +242,11 @@ def test_minutes_too_few_for_the_listed_algorithms_are_refused(features, tmp_pat
 def test_a_crashed_trial_is_recorded_and_the_search_goes_on(features, tmp_path, plugin, capsys):
     plugin("crashing", CRASHING)
     result = run_search(
-        features, config(algorithms=["crashing", "logistic"], trials=5), tmp_path / "out"
+        features, config(algorithms=["crashing", "logistic"], trials=8), tmp_path / "out"
     )
     crashed = [trial for trial in result.trials if trial.algorithm == "crashing"]
-    assert [trial.status for trial in crashed] == ["failed", "failed"]
+    assert {trial.status for trial in crashed} == {"failed"}
+    assert len(crashed) < 4  # what only crashes gets fewer trials
     assert crashed[0].error == "the matrix is upside down"
     assert crashed[1].error == "the trial's process ended with exit code 7"
     assert result.trials[result.best].algorithm == "logistic"
@@ -202,7 +272,9 @@ def test_when_every_listed_trial_crashed_the_last_error_is_told(features, tmp_pa
 
 
 def test_without_features_the_benchmark_says_what_is_missing(tmp_path):
-    with pytest.raises(SearchFailed, match=r"benchmark model failed: FileNotFoundError: .*train"):
+    with pytest.raises(
+        SearchFailed, match=r"benchmark model failed: FileNotFoundError: .*features.json"
+    ):
         run_search(tmp_path / "nowhere", config(), tmp_path / "out")
 
 
@@ -261,7 +333,7 @@ def test_trials_that_rank_better_together_win_as_an_ensemble(features, tmp_path,
     monkeypatch.setattr(
         "tidegate.search.ensemble.select_members", lambda *_, **__: {0: 0.75, 1: 0.25}
     )
-    result = run_search(features, config(trials=2), tmp_path / "out")
+    result = run_search(features, config(trials=2, ensemble_members=2), tmp_path / "out")
     assert [trial.algorithm for trial in result.trials] == ["logistic", "logistic", "ensemble"]
     assert result.best == 2
     assert result.benchmark == 0

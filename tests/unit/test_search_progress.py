@@ -46,7 +46,9 @@ def test_another_line_of_the_log_is_no_progress():
         finished=st.integers(0, 999),
         total=st.integers(1, 999),
         algorithm=st.sampled_from(["logistic", "a-b_c"]),
-        status=st.sampled_from(["succeeded", "early_stopped", "failed", "out_of_time"]),
+        status=st.sampled_from(
+            ["succeeded", "early_stopped", "failed", "out_of_time", "out_of_memory"]
+        ),
         average_precision=figures,
         best=figures,
         seconds=st.floats(0, 1e5),

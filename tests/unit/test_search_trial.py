@@ -19,6 +19,10 @@ def arguments(features, out):
     return ["--features", str(features), "--algorithm", "logistic", "--out", str(out)]
 
 
+def words(**changed):
+    return [f"{name}={value}" for name, value in {**LOGISTIC.defaults, **changed}.items()]
+
+
 def trial(features, out, chosen=LOGISTIC, **more):
     points = []
     result = run_trial(
@@ -74,15 +78,13 @@ def test_as_a_katib_job_it_prints_what_the_collector_reads(features, tmp_path, c
         main(
             [
                 *arguments(features, tmp_path / "out"),
-                "C=0.5",
-                "class_weight=balanced",
-                "features=words",
+                *words(C=0.5, class_weight="balanced"),
             ]
         )
         == 0
     )
     result = store.read_record(tmp_path / "out" / "result.json", TrialResult)
-    assert result.params == {"C": 0.5, "class_weight": "balanced"}
+    assert result.params == {**LOGISTIC.defaults, "C": 0.5, "class_weight": "balanced"}
     # The pattern is the collector's own (Katib, pkg/metricscollector/v1beta1/common/const.go).
     found = re.findall(
         r"([\w|-]+)\s*=\s*([+-]?\d*(?:\.\d+)?(?:[Ee][+-]?\d+)?)", capsys.readouterr().out
@@ -94,9 +96,7 @@ def test_as_a_katib_job_it_prints_what_the_collector_reads(features, tmp_path, c
 
 
 def test_as_a_katib_job_it_refuses_words_outside_the_space(features, tmp_path, capsys):
-    assert (
-        main([*arguments(features, tmp_path), "C=1000", "class_weight=none", "features=words"]) == 2
-    )
+    assert main([*arguments(features, tmp_path), *words(C=1000)]) == 2
     assert capsys.readouterr().err == "C: must be in [0.01, 100.0], got 1000; mend the value\n"
     assert main([*arguments(features, tmp_path), "C"]) == 2
     assert "expected name=value" in capsys.readouterr().err
@@ -112,21 +112,21 @@ def test_as_a_katib_job_it_writes_its_curve_as_it_comes(features, tmp_path, monk
             raise KilledError
 
     monkeypatch.setattr("tidegate.search.trial._tell", print_one)
-    words = [f"{name}={value}" for name, value in XGBOOST.defaults.items()]
+    told = [f"{name}={value}" for name, value in XGBOOST.defaults.items()]
     chosen = ["--features", str(features), "--algorithm", "xgboost", "--out", str(tmp_path)]
     with pytest.raises(KilledError):
-        main([*chosen, *words])
+        main([*chosen, *told])
     points = [json.loads(line) for line in (tmp_path / "curve.jsonl").read_text().splitlines()]
     assert [point["step"] for point in points] == [1, 11]
     assert not (tmp_path / "result.json").exists()
 
 
 def test_as_a_katib_job_it_says_in_its_folder_why_it_crashed(tmp_path):
-    words = ["C=0.5", "class_weight=none", "features=words"]
     with pytest.raises(FileNotFoundError):
-        main([*arguments(tmp_path / "nowhere", tmp_path / "out"), *words])
+        main([*arguments(tmp_path / "nowhere", tmp_path / "out"), *words(C=0.5)])
     result = store.read_record(tmp_path / "out" / "result.json", TrialResult)
-    assert (result.status, result.params) == ("failed", {"C": 0.5, "class_weight": "none"})
+    assert result.status == "failed"
+    assert result.params == {**LOGISTIC.defaults, "C": 0.5}
     assert result.error.startswith("FileNotFoundError: ")
 
 
@@ -134,9 +134,9 @@ def test_as_a_katib_job_it_says_in_its_folder_why_it_crashed(tmp_path):
 def test_a_trial_of_few_reports_is_cut_short_and_one_of_all_is_whole(
     features, tmp_path, reports, status
 ):
-    words = [f"{name}={value}" for name, value in XGBOOST.defaults.items()]
+    told = [f"{name}={value}" for name, value in XGBOOST.defaults.items()]
     chosen = ["--features", str(features), "--algorithm", "xgboost", "--out", str(tmp_path)]
-    assert main([*chosen, "--reports", reports, *words]) == 0
+    assert main([*chosen, "--reports", reports, *told]) == 0
     result = store.read_record(tmp_path / "result.json", TrialResult)
     assert result.status == status
     assert (len(result.curve) == 2) is (status == "early_stopped")
@@ -145,6 +145,5 @@ def test_a_trial_of_few_reports_is_cut_short_and_one_of_all_is_whole(
 
 @pytest.mark.parametrize("reports", ["3", "0/3", "x/3", "3/"])
 def test_reports_that_are_no_share_are_refused(features, tmp_path, capsys, reports):
-    words = ["--reports", reports, "C=1.0", "class_weight=none", "features=words"]
-    assert main([*arguments(features, tmp_path), *words]) == 2
+    assert main([*arguments(features, tmp_path), "--reports", reports, *words()]) == 2
     assert "--reports: expected N/OF" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from tidegate.config.data import (
     SplitRule,
     ValidationConfig,
 )
-from tidegate.config.features import FeatureConfig
+from tidegate.config.features import CleaningConfig, FeatureConfig
 from tidegate.config.policy import PolicyConfig
 from tidegate.config.release import MonitorConfig, RolloutConfig
 from tidegate.config.run import RunConfig, load_config
@@ -18,6 +18,7 @@ from tidegate.config.section import Section
 
 __all__ = [
     "RESERVED_COLUMNS",
+    "CleaningConfig",
     "ClusterConfig",
     "DataConfig",
     "FeatureConfig",

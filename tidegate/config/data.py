@@ -55,7 +55,14 @@ class DataConfig(Section):
     source: Names = Field(description="path or fsspec URI: Parquet, CSV or JSONL; or a list")
     id: str | None = None
     text: Names = ()
-    label: str
+    label: str = Field(description="may be left out beside tasks: a row of any task violates")
+    task: Literal["binary", "multiclass", "multilabel"] = Field(
+        "binary", description="learn violating or not, every class of the label, or several tasks"
+    )
+    classes: tuple[LabelValue, ...] | None = Field(
+        None, description="the label's values in the order of the outputs (task: multiclass)"
+    )
+    tasks: Names = Field((), description="0/1 columns beside the label (task: multilabel)")
     violating: tuple[LabelValue, ...] | None = Field(
         None, description="label values that count as 1; needed unless the label is 0/1"
     )
@@ -70,10 +77,30 @@ class DataConfig(Section):
     label_source: str | None = None
     label_weights: Mapping[str, Annotated[float, Field(ge=0)]] = {}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _any_task(cls, section: object) -> object:
+        if isinstance(section, dict) and section.get("tasks") and "label" not in section:
+            return section | {"label": ""}
+        return section
+
     @model_validator(mode="after")
     def _consistent(self) -> "DataConfig":
         if isinstance(self.split, SplitRule) and self.split.by == "time" and self.time is None:
             raise ValueError("split.by is time but data.time is not set; name the time column")
+        if (self.task == "multilabel") != bool(self.tasks):
+            raise ValueError(
+                "task: multilabel and tasks: [COLUMN] go together; write both or neither"
+            )
+        if self.classes is not None and self.task != "multiclass":
+            raise ValueError(f"classes means nothing with task: {self.task}; write multiclass")
+        if self.task == "multiclass" and self.violating is None:
+            raise ValueError("task: multiclass needs violating; say which classes violate")
+        if not self.label and self.violating is not None:
+            raise ValueError("violating means nothing without label; name the column of labels")
+        outputs = [g for g in self.groups if g == "class" or g.startswith(("score_", "label_"))]
+        if outputs and self.task != "binary":
+            raise ValueError(f"groups cannot be named {outputs[0]!r}; rename that column")
         reserved = sorted(RESERVED_COLUMNS.intersection(self.groups))
         if reserved:
             raise ValueError(f"groups cannot be named {reserved[0]!r}; rename that column")

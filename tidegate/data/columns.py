@@ -12,10 +12,22 @@ from tidegate.config import DataConfig, PublishedSplit
 from tidegate.data.labels import value_name
 from tidegate.data.sources import require_column
 from tidegate.errors import BadInput
-from tidegate.records import GROUP_PREFIX, ID, LABEL, TIME, WEIGHT, Column, ColumnProfile
+from tidegate.records import (
+    CLASS,
+    GROUP_PREFIX,
+    ID,
+    LABEL,
+    TASK_PREFIX,
+    TIME,
+    WEIGHT,
+    Column,
+    ColumnProfile,
+)
 
 Stored = Literal["numeric", "string", "list", "datetime", "other"]
 
+_OURS = frozenset({ID, TIME, LABEL, WEIGHT, CLASS})
+_OUR_PREFIXES = (GROUP_PREFIX, TASK_PREFIX)
 # A string column is an identifier or free text, not a category, beyond both of these.
 _MAX_DISTINCT_SHARE = 0.5
 _MAX_DISTINCT = 50
@@ -46,7 +58,9 @@ def stored_kind(values: "pd.Series[Any]") -> Stored:
 
 def role_columns(config: DataConfig) -> dict[str, str]:
     """Return the columns that have a role of their own, with the configuration key that says so."""
-    roles = {config.label: "data.label"}
+    roles = dict.fromkeys(config.tasks, "data.tasks")
+    if config.label:
+        roles[config.label] = "data.label"
     for column, key in (
         (config.id, "data.id"),
         (config.time, "data.time"),
@@ -64,7 +78,8 @@ def role_columns(config: DataConfig) -> dict[str, str]:
 def check_columns(columns: Sequence[str], config: DataConfig) -> None:
     """Raise `BadInput` when a column that the configuration names is missing or used twice."""
     roles = role_columns(config)
-    named = [(column, key) for column, key in roles.items()]
+    named = [(column, key) for column, key in roles.items() if key != "data.tasks"]
+    named += [(column, "data.tasks") for column in config.tasks]
     named += [(column, "data.text") for column in config.text]
     named += [(column, "data.groups") for column in config.groups]
     if config.columns != "auto":
@@ -74,12 +89,10 @@ def check_columns(columns: Sequence[str], config: DataConfig) -> None:
         if named.count((column, key)) > 1:
             raise BadInput(key, f"column {column!r} is named twice", "take one of them out")
     for column, key in named:
-        reserved = {ID, TIME, LABEL, WEIGHT}
-        if key in {"data.text", "data.columns"} and (
-            column in reserved or column.startswith(GROUP_PREFIX)
-        ):
+        features = key in {"data.text", "data.columns"}
+        if features and (column in _OURS or column.startswith(_OUR_PREFIXES)):
             raise BadInput(key, f"{column!r} is a name that Tidegate uses itself", "rename it")
-        if key in {"data.text", "data.columns"} and column in roles:
+        if (features or key == "data.tasks") and roles.get(column, key) != key:
             raise BadInput(
                 key, f"column {column!r} is also {roles[column]}", "take it out of one of the two"
             )
@@ -119,7 +132,7 @@ def choose_columns(
         numbered = kind == "numeric" and table[name].nunique() > _MAX_DISTINCT
         if numbered and asked is None and _IDENTIFIER.search(name):
             kind, reason = None, "is a number named like an identifier"
-        if name in {ID, TIME, LABEL, WEIGHT} or name.startswith(GROUP_PREFIX):
+        if name in _OURS or name.startswith(_OUR_PREFIXES):
             kind, reason = None, "has a name that Tidegate uses itself"
         if kind is None:
             notices.append(f"column {name!r} {reason} and is not a feature")

@@ -21,22 +21,25 @@ from tidegate.data.columns import (
     stored_kind,
 )
 from tidegate.data.duplicates import find_duplicates
-from tidegate.data.labels import read_labels, read_weights
+from tidegate.data.labels import read_labels, read_tasks, read_weights, target_of
 from tidegate.data.leaks import leak_notices
 from tidegate.data.sources import digest_sources, read_source
 from tidegate.data.times import read_times
 from tidegate.errors import BadInput
 from tidegate.records import (
+    CLASS,
     GROUP_PREFIX,
     ID,
     LABEL,
     SPLITS,
+    TASK_PREFIX,
     TIME,
     WEIGHT,
     Column,
     Snapshot,
     SplitName,
     SplitSummary,
+    Target,
 )
 
 __all__ = ["digest_sources", "ingest", "load_snapshot", "read_source", "read_split"]
@@ -103,7 +106,7 @@ def build_snapshot(
     table: pd.DataFrame, config: DataConfig, *, name: str, source_digest: str
 ) -> tuple[Snapshot, dict[SplitName, pd.DataFrame]]:
     """Turn a table whose columns are checked into a snapshot and its three tables."""
-    roles, names, notices = _read_roles(table, config)
+    roles, names, tasks, notices = _read_roles(table, config)
     kept = names.notna().to_numpy()
     codes = _assign(table[kept], roles[kept], config)
     decided = codes != splits.UNDECIDED
@@ -116,7 +119,9 @@ def build_snapshot(
         notices.append(f"dropped {int((~decided).sum())} rows {why}")
         kept[kept] = decided
         codes = codes[decided]
-    table, roles, names = (part[kept].reset_index(drop=True) for part in (table, roles, names))
+    table, roles, names, tasks = (
+        part[kept].reset_index(drop=True) for part in (table, roles, names, tasks)
+    )
     rule = "column" if isinstance(config.split, PublishedSplit) else config.split.by
     labels = roles[LABEL].to_numpy()
     splits.require_both_classes(codes, labels, rule)
@@ -128,7 +133,9 @@ def build_snapshot(
 
     columns, passed_over = choose_columns(table, codes == splits.TRAIN, config)
     notices += passed_over
-    whole = roles.assign(**{column.name: _stored(table, text, column) for column in columns})
+    target = target_of(names.tolist(), keep & (codes == splits.TRAIN), tasks, config)
+    whole = _with_target(roles, names, tasks, target)
+    whole = whole.assign(**{column.name: _stored(table, text, column) for column in columns})
     tables: dict[SplitName, pd.DataFrame] = {
         split: whole[keep & (codes == code)].reset_index(drop=True)
         for code, split in enumerate(SPLITS)
@@ -144,6 +151,7 @@ def build_snapshot(
         groups=config.groups,
         splits={split: _summary(frame) for split, frame in tables.items()},
         label_values={str(k): int(v) for k, v in sorted(names[keep].value_counts().items())},
+        target=target,
         duplicates=duplicates,
         notices=tuple(notices),
         profiles=profile_columns(train, columns, config.groups),
@@ -151,16 +159,41 @@ def build_snapshot(
     ), tables
 
 
+def _with_target(
+    roles: pd.DataFrame, names: "pd.Series[Any]", tasks: pd.DataFrame, target: Target
+) -> pd.DataFrame:
+    """Return the role columns with what the model learns, where that is more than the label."""
+    if target.kind == "multiclass":
+        number = {name: np.int8(place) for place, name in enumerate(target.outputs)}
+        return roles.assign(**{CLASS: names.map(number).astype(np.int8)})
+    if target.kind == "multilabel":
+        return roles.join(tasks.add_prefix(TASK_PREFIX))
+    return roles
+
+
+def _read_names(table: pd.DataFrame, tasks: pd.DataFrame, empty: Any, config: DataConfig) -> Any:
+    """Return the label names, None where missing; without a label column, of any task."""
+    if config.label:
+        return as_names(table[config.label])
+    names = pd.Series(np.where(tasks.any(axis=1), "1", "0"), index=table.index, dtype=object)
+    return names.mask(empty, None)
+
+
 def _read_roles(
     table: pd.DataFrame, config: DataConfig
-) -> tuple[pd.DataFrame, "pd.Series[Any]", list[str]]:
-    """Return the role columns, the label names (None where missing) and the notices."""
+) -> tuple[pd.DataFrame, "pd.Series[Any]", pd.DataFrame, list[str]]:
+    """Return role columns, label names (None where missing), 0/1 tasks and the notices."""
     notices = []
-    names = as_names(table[config.label])
+    tasks, empty = read_tasks(table, config)
+    names = _read_names(table, tasks, empty, config)
+    if config.label and config.tasks:
+        names = names.mask(empty, None)
     unlabelled = names.isna().to_numpy()
     if unlabelled.all():
         raise BadInput(
-            "data.label", f"column {config.label!r} is empty", "name the column of labels"
+            "data.label",
+            f"column {config.label or config.tasks[0]!r} is empty",
+            "name the column of labels",
         )
     if unlabelled.any():
         notices.append(f"dropped {int(unlabelled.sum())} rows without a label")
@@ -180,7 +213,7 @@ def _read_roles(
     for group in config.groups:
         lists = stored_kind(table[group]) == "list"
         roles[GROUP_PREFIX + group] = (as_name_lists if lists else as_names)(table[group])
-    return pd.DataFrame(roles), names, notices
+    return pd.DataFrame(roles), names, tasks, notices
 
 
 def _read_ids(table: pd.DataFrame, config: DataConfig) -> "pd.Series[Any]":

@@ -1,4 +1,4 @@
-"""From the user's label column to violating (1) and not (0), with a weight a row."""
+"""From the user's label and task columns to what a model learns, with a weight a row."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,12 @@ import pandas as pd
 
 from tidegate.config import DataConfig, LabelValue
 from tidegate.errors import BadInput
+from tidegate.records import Target
 
 _BINARY = {"0": 0, "1": 1, "false": 0, "true": 1}
+# The output of several tasks without a label of their own: any of them.
+_ANY_TASK = "violating"
+_MOST_CLASSES = 100
 # Above this a "label" is more likely a text or an id, and its values must not be printed.
 _MAX_SHOWN_VALUES = 20
 
@@ -66,7 +70,111 @@ def read_labels(names: Sequence[str], config: DataConfig) -> npt.NDArray[np.int8
     return labels
 
 
-def _wanted(value: LabelValue, found: Sequence[str], column: str) -> str:
+def read_tasks(
+    table: pd.DataFrame, config: DataConfig
+) -> tuple[pd.DataFrame, npt.NDArray[np.bool_]]:
+    """Read the 0/1 task columns.
+
+    Returns
+    -------
+    tuple
+        One int8 column a task, and which rows have none of them filled.
+
+    Raises
+    ------
+    BadInput
+        If a row has another value than 0 and 1, or some of its tasks and not all.
+    """
+    if not config.tasks:
+        return pd.DataFrame(index=table.index), np.zeros(len(table), dtype=np.bool_)
+    names = {task: [value_name(value) for value in table[task]] for task in config.tasks}
+    absent = pd.DataFrame({task: [name is None for name in names[task]] for task in names})
+    empty = absent.all(axis=1).to_numpy()
+    read = {}
+    for task, column in names.items():
+        found = sorted({name for name in column if name is not None})
+        if any(name.casefold() not in _BINARY for name in found):
+            raise BadInput(
+                "data.tasks",
+                f"column {task!r} has {_shown(found)}, which are not 0/1",
+                "name 0/1 columns, or write task: multiclass with this column as label",
+            )
+        missing = int((absent[task].to_numpy() & ~empty).sum())
+        if missing:
+            raise BadInput(
+                "data.tasks",
+                f"{missing} rows have no value in column {task!r} but in other tasks",
+                "fill them",
+            )
+        read[task] = np.array([_BINARY.get((n or "0").casefold(), 0) for n in column], np.int8)
+    return pd.DataFrame(read, index=table.index), empty
+
+
+def target_of(
+    names: Sequence[str], train: npt.NDArray[np.bool_], tasks: pd.DataFrame, config: DataConfig
+) -> Target:
+    """Return what a model learns from these rows.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Labels as `value_name` spells them.
+    train : ndarray of bool, shape (rows,)
+        The training rows.
+    tasks : DataFrame
+        From `read_tasks`; without columns where there are no tasks.
+
+    Raises
+    ------
+    BadInput
+        If a class or a side of a task has no training row, or ``data.classes`` and the label's
+        values differ.
+    """
+    if config.task == "binary":
+        return Target()
+    if config.task == "multilabel":
+        outputs = (config.label or _ANY_TASK, *config.tasks)
+        for task in config.tasks:
+            if tasks[task][train].nunique() < 2:
+                raise BadInput(
+                    "data.tasks",
+                    f"column {task!r} has one value only in the training rows",
+                    "leave it out, or add rows",
+                )
+        return Target(kind="multilabel", outputs=outputs, violating=outputs[:1])
+    found = sorted(set(names))
+    classes = tuple(found)
+    if config.classes is not None:
+        classes = tuple(_wanted(value, found, config.label, "classes") for value in config.classes)
+        unlisted = [name for name in found if name not in classes]
+        if unlisted:
+            raise BadInput(
+                "data.classes",
+                f"lacks the value {unlisted[0][:40]!r} of column {config.label!r}",
+                "list it, or take its rows out",
+            )
+    if len(classes) > _MOST_CLASSES or len(set(classes)) < len(classes):
+        raise BadInput(
+            "data.label",
+            f"column {config.label!r} has {len(classes)} classes, at most {_MOST_CLASSES} "
+            "different ones can be learned",
+            "name a column of classes",
+        )
+    for name in sorted(set(classes) - {n for n, used in zip(names, train, strict=True) if used}):
+        raise BadInput(
+            "data.label",
+            f"no training row has the class {name[:40]!r}",
+            "add rows of it, or take the others out",
+        )
+    violating = {_wanted(value, found, config.label) for value in config.violating or ()}
+    return Target(
+        kind="multiclass",
+        outputs=classes,
+        violating=tuple(name for name in classes if name in violating),
+    )
+
+
+def _wanted(value: LabelValue, found: Sequence[str], column: str, key: str = "violating") -> str:
     name = value_name(value)
     if name in found:
         return str(name)
@@ -75,13 +183,13 @@ def _wanted(value: LabelValue, found: Sequence[str], column: str) -> str:
         word = next((f for f in found if f.casefold() in {"yes", "no", "on", "off"}), None)
         if word:
             raise BadInput(
-                "data.violating",
+                f"data.{key}",
                 f"YAML reads an unquoted word such as yes as {value}; column {column!r} has words",
-                "put the value in quotes, for example violating: ['yes']",
+                f"put the value in quotes, for example {key}: ['yes']",
             )
     near = difflib.get_close_matches(str(name), found, n=1, cutoff=0.5)
     raise BadInput(
-        "data.violating",
+        f"data.{key}",
         f"value {value!r} never occurs in column {column!r}, which has {_shown(found)}",
         f"did you mean {near[0]!r}?" if near else "write one of those values",
     )

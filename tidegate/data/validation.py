@@ -172,7 +172,7 @@ def _observed(answer: Any) -> str | None:
 
 def _shown_names(data: DataConfig) -> dict[str, str]:
     """Return the user's names of the role columns."""
-    names = {ID: data.id or "row number", LABEL: data.label}
+    names = {ID: data.id or "row number", LABEL: data.label or data.tasks[0]}
     if data.time is not None:
         names[TIME] = data.time
     return names | {GROUP_PREFIX + group: group for group in data.groups}
@@ -184,7 +184,7 @@ def _label_names(snapshot: Snapshot, reference: Snapshot, data: DataConfig) -> E
     return Expectation(
         split="train",
         name="expect_column_distinct_values_to_be_in_set",
-        column=data.label,
+        column=data.label or None,
         severity="warning",
         passed=not unseen,
         unexpected_count=sum(snapshot.label_values[name] for name in unseen),

@@ -77,6 +77,7 @@ def audit_record(
         rows=evaluation.rows,
         violating=evaluation.violating,
         metrics=_metrics(evaluation),
+        classes=evaluation.classes,
         groups=evaluation.groups,
         fairness=evaluation.fairness,
         baseline=evaluation.baseline,
@@ -132,6 +133,9 @@ def _metrics(evaluation: EvaluationReport) -> tuple[Metric, ...]:
         found.append(
             Metric(name="recall", value=evaluation.recall, low=low, high=high, interval="Wilson")
         )
+    for name in ("macro_f1", "roc_auc_ovo"):
+        value = getattr(evaluation, name)
+        found += [Metric(name=name, value=value)] if value is not None else []
     return tuple(found)
 
 

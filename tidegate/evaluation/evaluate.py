@@ -5,6 +5,7 @@ from typing import Any
 
 from tidegate.config import PolicyConfig
 from tidegate.errors import BadInput
+from tidegate.evaluation.classes import class_metrics, roc_auc_ovo
 from tidegate.evaluation.comparison import Baseline, compare
 from tidegate.evaluation.decision import Evidence, decide
 from tidegate.evaluation.fairness import audit
@@ -97,6 +98,7 @@ def evaluate(
         policy,
     )
     figures = quality(holdout)
+    classes = class_metrics(holdout)
     return EvaluationReport(
         name=name,
         algorithm=algorithm,
@@ -122,4 +124,7 @@ def evaluate(
         baseline=comparison,
         decision=decision.decision,
         reasons=decision.reasons,
+        classes=classes,
+        macro_f1=sum(of.f1 for of in classes) / len(classes) if classes else None,
+        roc_auc_ovo=roc_auc_ovo(holdout),
     )

@@ -12,6 +12,8 @@ _NAMES = {
     "brier_score": "Brier score",
     "precision": "Precision at the threshold",
     "recall": "Recall at the threshold",
+    "macro_f1": "Macro-F1",
+    "roc_auc_ovo": "ROC-AUC over pairs of classes",
 }
 _SHARES = {"precision", "recall"}
 
@@ -88,7 +90,25 @@ def _performance(audit: AuditRecord) -> str:
     count = f"{audit.rows:,} rows, {audit.violating:,} violating."
     sure = f"{percent(audit.confidence)} confidence"
     rows = [_metric(metric) for metric in audit.metrics]
-    return f"{count}\n\n" + _table(("Figure", "Value", f"Interval ({sure})"), rows)
+    figures = _table(("Figure", "Value", f"Interval ({sure})"), rows)
+    return "\n\n".join([count, figures, *_classes(audit)])
+
+
+def _classes(audit: AuditRecord) -> list[str]:
+    if not audit.classes:
+        return []
+    rows = [
+        (
+            of.name,
+            f"{of.n:,}",
+            percent(of.precision),
+            percent(of.recall),
+            f"{of.f1:.3f}",
+            "–" if of.average_precision is None else f"{of.average_precision:.3f}",
+        )
+        for of in audit.classes
+    ]
+    return [_table(("Output", "Rows", "Precision", "Recall", "F1", "Average precision"), rows)]
 
 
 def _metric(of: Metric) -> tuple[str, str, str]:

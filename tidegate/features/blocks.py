@@ -1,4 +1,15 @@
-"""Rows as named blocks of features, each read or computed when a model first asks for it."""
+"""Rows as named blocks of features, each read or computed when a model first asks for it.
+
+A model names the families that it wants, joined by ``+``:
+
+- ``words``: TF-IDF of words and signs, up to three in a row;
+- ``chars``: TF-IDF of 3 to 5 characters, across words; ``inner``: the same within words;
+- ``embedding``: frozen sentence embeddings, dense (512 a text column, and those of an encoder);
+- ``statistics`` and ``tabular``, which every choice contains.
+
+Measured choices are ``words+chars``, ``words+inner``, ``words+chars+embedding``,
+``words+inner+embedding`` and ``embedding``.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

@@ -5,12 +5,23 @@ import functools
 from importlib.metadata import entry_points
 
 from tidegate.errors import BadInput
+from tidegate.features.embedding import ENCODER, USE
 from tidegate.features.interface import Transformer
+from tidegate.features.statistics import STATISTICS
 from tidegate.features.tabular import CATEGORICAL, NUMERIC
-from tidegate.features.text import TFIDF_CHAR, TFIDF_WORD
+from tidegate.features.text import TFIDF_CHAR, TFIDF_INNER, TFIDF_WORD
 
 #: Their order is the order of a column's blocks in the feature matrix.
-BUILT_IN: tuple[Transformer, ...] = (TFIDF_WORD, TFIDF_CHAR, NUMERIC, CATEGORICAL)
+BUILT_IN: tuple[Transformer, ...] = (
+    TFIDF_WORD,
+    TFIDF_CHAR,
+    TFIDF_INNER,
+    USE,
+    ENCODER,
+    STATISTICS,
+    NUMERIC,
+    CATEGORICAL,
+)
 ENTRY_POINT_GROUP = "tidegate.transformers"
 
 

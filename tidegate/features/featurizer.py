@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegate import store
-from tidegate.config import FeatureConfig
+from tidegate.config import CleaningConfig, FeatureConfig
 from tidegate.errors import BadInput
 from tidegate.features.blocks import TERMS, Blocks
 from tidegate.features.catalogue import transformer, transformers
-from tidegate.features.cells import as_text
+from tidegate.features.cleaning import VERSION, clean
 from tidegate.features.interface import ColumnTransformer
 from tidegate.records import Column, FeatureBlock
 
-FORMAT = 2
+FORMAT = 3
 _PROJECTION_FILE = "projection.npz"
 # Rows that the projection is fitted on, spread evenly over training; more only cost time.
 _MAX_PROJECTION_ROWS = 5000
@@ -52,6 +52,10 @@ class Featurizer:
         In the order of the feature matrix.
     projection : ndarray of shape (components, features of `TERMS`) or Path
         The projection, or the file it is read from when first needed.
+    cleaning : CleaningConfig
+        What is undone in texts first.
+    cleaned_rows : mapping of str to int
+        Training rows that each rule changed, by ``column:rule``; empty once restored.
     """
 
     def __init__(
@@ -59,7 +63,11 @@ class Featurizer:
         columns: tuple[Column, ...],
         blocks: tuple[Block, ...],
         projection: npt.NDArray[np.float32] | Path,
+        cleaning: CleaningConfig,
+        cleaned_rows: Mapping[str, int] | None = None,
     ) -> None:
+        self._cleaning = cleaning
+        self.cleaned_rows = dict(cleaned_rows or {})
         self.columns = columns
         self._fitted = {block.name: block for block in blocks}
         self._projection = projection
@@ -101,15 +109,21 @@ class Featurizer:
         """
         if len(y) == 0:
             raise BadInput("features", "there are no training rows", "check data.split")
+        changed: dict[str, int] = {}
+        read = _Reader(frame, columns, config.cleaning, changed)
         blocks = tuple(
-            Block(column.name, record.name, record.build(config).fit(values, y))
+            Block(column.name, record.name, unfitted.fit(read(column.name, record.raw), y))
             for column in columns
-            for values in (_values(frame, column.name),)
             for record in transformers()
             if record.modality == column.kind
+            for unfitted in (record.build(config),)
+            if unfitted is not None
         )
-        featurizer = cls(tuple(columns), blocks, np.zeros((0, 0), dtype=np.float32))
-        if featurizer.feature_count == 0:
+        nowhere = np.zeros((0, 0), dtype=np.float32)
+        featurizer = cls(tuple(columns), blocks, nowhere, config.cleaning)
+        # Frozen embeddings and counts of characters always exist, also of nothing.
+        learned = [b for b in featurizer.blocks if b.family not in ("embedding", "statistics")]
+        if not any(block.width for block in learned):
             raise BadInput(
                 "features",
                 f"the training rows of {', '.join(c.name for c in columns) or 'no column'} "
@@ -119,7 +133,8 @@ class Featurizer:
             )
         sample = np.unique(np.linspace(0, len(y) - 1, _MAX_PROJECTION_ROWS).astype(np.int64))
         X = featurizer.transform(frame.iloc[sample]).csr(TERMS)
-        return cls(tuple(columns), blocks, _fit_projection(X, config.projection_components))
+        projection = _fit_projection(X, config.projection_components)
+        return cls(tuple(columns), blocks, projection, config.cleaning, changed)
 
     @property
     def feature_count(self) -> int:
@@ -134,19 +149,21 @@ class Featurizer:
         frame : DataFrame or mapping of str to sequence
             Holds at least `columns`; a missing cell is None, NaN or the empty text.
         """
-        values = {column.name: _values(frame, column.name) for column in self.columns}
-        rows = len(next(iter(values.values())))
+        column_values = _Reader(frame, self.columns, self._cleaning)
 
         def read(block: FeatureBlock) -> Any:
-            return self._fitted[block.name].fitted.transform(values[block.column])
+            found = self._fitted[block.name]
+            raw = transformer(found.transformer).raw
+            return found.fitted.transform(column_values(block.column, raw))
 
-        def texts() -> dict[str, list[str]]:
+        def texts() -> dict[str, Sequence[str]]:
             return {
-                column.name: [as_text(value) for value in values[column.name]]
+                column.name: column_values(column.name)
                 for column in self.columns
                 if column.kind == "text"
             }
 
+        rows = len(column_values(self.columns[0].name, raw=True))
         return Blocks(rows, self.blocks, read, texts)
 
     def feature_names(self) -> list[str]:
@@ -184,6 +201,7 @@ class Featurizer:
         _write_arrays(folder / _PROJECTION_FILE, {"components": self._components()})
         manifest = {
             "format": FORMAT,
+            "cleaning": {"version": VERSION, **self._cleaning.model_dump()},
             "columns": [column.model_dump() for column in self.columns],
             "blocks": [[block.column, block.transformer] for block in self._fitted.values()],
         }
@@ -209,13 +227,48 @@ class Featurizer:
                 f"format must be {FORMAT}, got {manifest.get('format')!r}",
                 "use the version of Tidegate that wrote it",
             )
+        rules = dict(manifest["cleaning"])
+        if (found := rules.pop("version")) != VERSION:
+            raise BadInput(
+                str(path),
+                f"cleaning version must be {VERSION}, got {found!r}",
+                "use the version of Tidegate that wrote it",
+            )
         blocks = []
         for number, (column, name) in enumerate(manifest["blocks"]):
             values = store.read_json(folder / f"{_stem(number, name)}.json")
             arrays = _read_arrays(folder / f"{_stem(number, name)}.npz")
             blocks.append(Block(column, name, transformer(name).restore((values, arrays))))
         columns = tuple(Column.model_validate(column) for column in manifest["columns"])
-        return cls(columns, tuple(blocks), folder / _PROJECTION_FILE)
+        cleaning = CleaningConfig.model_validate(rules)
+        return cls(columns, tuple(blocks), folder / _PROJECTION_FILE, cleaning)
+
+
+class _Reader:
+    """Columns of a table, each text column cleaned when first asked for."""
+
+    def __init__(
+        self,
+        frame: Table,
+        columns: Sequence[Column],
+        cleaning: CleaningConfig,
+        changed: dict[str, int] | None = None,
+    ) -> None:
+        self._values = {column.name: _values(frame, column.name) for column in columns}
+        self._texts = {column.name for column in columns if column.kind == "text"}
+        self._cleaning, self._changed = cleaning, changed
+        self._cleaned: dict[str, Sequence[str]] = {}
+
+    def __call__(self, column: str, raw: bool = False) -> Sequence[Any]:
+        """Return the column, as it came if `raw`."""
+        if raw or column not in self._texts:
+            return self._values[column]
+        if column not in self._cleaned:
+            counts: dict[str, int] = {}
+            self._cleaned[column] = clean(self._values[column], self._cleaning, counts)
+            if self._changed is not None:
+                self._changed.update({f"{column}:{rule}": n for rule, n in counts.items()})
+        return self._cleaned[column]
 
 
 def _values(frame: Table, column: str) -> Sequence[Any]:

@@ -44,16 +44,20 @@ class Transformer:
         What models choose its features by: ``words``, ``chars``, ``embedding``, ``statistics`` or
         ``tabular`` (see `tidegate.features.blocks`).
     build : callable
-        ``build(config)`` returns an unfitted `ColumnTransformer`.
+        ``build(config)`` returns an unfitted `ColumnTransformer`, or None where the
+        configuration leaves it out.
     restore : callable
         ``restore(state)`` returns the fitted one whose ``state()`` is given.
     tables : tuple of str
         Snapshot tables it needs beside the row's own columns (none yet).
+    raw : bool
+        Whether it reads text as it came, instead of cleaned.
     """
 
     name: str
     modality: Modality
-    build: Callable[[FeatureConfig], ColumnTransformer]
+    build: Callable[[FeatureConfig], ColumnTransformer | None]
     restore: Callable[[State], ColumnTransformer]
     family: str
     tables: tuple[str, ...] = ()
+    raw: bool = False

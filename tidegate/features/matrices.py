@@ -50,6 +50,7 @@ def featurize(snapshot_folder: Path, config: FeatureConfig, out: Path) -> Featur
         snapshot_digest=snapshot.digest,
         target=snapshot.target,
         blocks=featurizer.blocks,
+        cleaning=featurizer.cleaned_rows,
     )
     with store.new_directory(out) as folder:
         featurizer.save(folder / "featurizer")

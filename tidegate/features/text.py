@@ -1,10 +1,8 @@
-"""Text to TF-IDF features: word 1-2-grams and character 3-5-grams."""
+"""Text to TF-IDF features: n-grams of words, and of characters across and within words."""
 
-import re
-from array import array
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,164 +10,175 @@ import numpy.typing as npt
 from scipy import sparse
 
 from tidegate.config import FeatureConfig
+from tidegate.features import grams
 from tidegate.features.cells import as_text
+from tidegate.features.grams import Cut, Hashes
 from tidegate.features.interface import State, Transformer
 
-# A vocabulary is learned from at most so many characters, in rows spread evenly over training:
-# scikit-learn keeps every n-gram it meets until the end, some 40 bytes a character.
-MAX_FIT_CHARACTERS = 20_000_000
-_CHUNK_ROWS = 4096
-_CHUNK_CHARACTERS = 4_000_000
-_MAX_CACHED_WORDS = 100_000
-_MAX_CACHED_LENGTH = 40
-
-_WORD = re.compile(r"\b\w\w+\b")
-_GRAM_SIZES = (3, 4, 5)
+# A vocabulary is learned from at most so many characters, in rows spread evenly over training.
+MAX_FIT_CHARACTERS = 50_000_000
+# Distinct grams that are counted apart before counts of equal ones are added.
+_MAX_UNMERGED = 8_000_000
 
 
-def _words_and_pairs(text: str) -> list[str]:
-    """Return the words of two or more characters, and each pair of neighbours."""
-    words = _WORD.findall(text.lower())
-    return [*words, *(f"{first} {second}" for first, second in pairwise(words))]
-
-
-def _words_looking_ahead(text: str) -> list[str]:
-    """Return each word with the blank after it and the four characters that its grams reach."""
-    folded = " ".join(text.lower().split())
-    pieces, start = [], 0
-    while (blank := folded.find(" ", start)) >= 0:
-        pieces.append(folded[start : blank + max(_GRAM_SIZES)])
-        start = blank + 1
-    return [*pieces, folded[start:]]
-
-
-def _grams(piece: str) -> list[str]:
-    """Return the 3- to 5-grams that begin in the piece's word or in the blank after it."""
-    begin = piece.find(" ") + 1 or len(piece)
-    return [
-        piece[start : start + size]
-        for size in _GRAM_SIZES
-        for start in range(min(begin, len(piece) - size + 1))
-    ]
-
-
-@dataclass(frozen=True)
-class Analyzer:
-    """How a text becomes terms: split it, then take the grams of each piece, if any."""
-
-    split: Callable[[str], list[str]]
-    grams: Callable[[str], list[str]] | None = None
-
-    def __call__(self, text: str) -> list[str]:
-        """Return the terms of a text, repeated as often as they occur."""
-        pieces = self.split(text)
-        if self.grams is None:
-            return pieces
-        return [term for piece in pieces for term in self.grams(piece)]
-
-
-WORD_TERMS = Analyzer(_words_and_pairs)
-CHAR_TERMS = Analyzer(_words_looking_ahead, _grams)
-
-
-class TextBlock:
-    """TF-IDF of one analyzer's terms: 1 + log tf, smoothed idf, rows of unit length.
-
-    The figures are those of scikit-learn's ``TfidfVectorizer(sublinear_tf=True)``, which also
-    fits the vocabulary; scoring needs neither scikit-learn nor a vocabulary built anew a call.
+class Vocabulary:
+    """Finds the columns of hashed grams.
 
     Parameters
     ----------
-    analyzer : callable
-        Turns a text into its terms.
+    hashes : ndarray of uint64, shape (terms,)
+        Of each term, in column order.
+    """
+
+    def __init__(self, hashes: Hashes) -> None:
+        self._column = np.argsort(hashes).astype(np.int32)
+        self._sorted = hashes[self._column]
+        bits = max(4, int(hashes.size).bit_length() + 2)
+        self._shift = np.uint64(48 - bits)
+        buckets = np.arange((1 << bits) + 1, dtype=np.uint64) << self._shift
+        self._first = np.searchsorted(self._sorted, buckets).astype(np.int32)
+        self._most = int(np.diff(self._first).max(initial=0))
+
+    def find(self, hashes: Hashes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int32]]:
+        """Return the places of the known grams, ascending, and the columns of these."""
+        bucket = (hashes >> self._shift).astype(np.intp)
+        at, end = self._first[bucket], self._first[bucket + 1]
+        places, columns = [], []
+        left = np.flatnonzero(at < end)
+        at, end = at[left], end[left]
+        for _ in range(self._most):
+            same = self._sorted[at] == hashes[left]
+            places.append(left[same])
+            columns.append(self._column[at[same]])
+            at = at + 1
+            more = ~same & (at < end)
+            left, at, end = left[more], at[more], end[more]
+            if not left.size:
+                break
+        if not places:
+            return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.int32)
+        place = np.concatenate(places)
+        order = np.argsort(place)
+        return place[order], np.concatenate(columns)[order]
+
+
+class TextBlock:
+    """TF-IDF of one kind of gram: 1 + log tf, smoothed idf, rows of unit length.
+
+    The figures are those of scikit-learn's ``TfidfVectorizer(sublinear_tf=True)``, several times
+    faster and without keeping every gram it meets; see ``benchmarks/featurize.py``.
+
+    Parameters
+    ----------
+    cut : callable
+        Turns texts into grams.
     max_features : int
         Terms kept, those that occur most often in training.
     min_rows : int
         Training rows a term must occur in.
     terms : sequence of str
         The vocabulary in column order, once fitted.
-    idf : ndarray of shape (terms,)
+    idf : ndarray of float64, shape (terms,)
         Inverse document frequencies, once fitted.
+    hashes : ndarray of uint64, shape (terms,)
+        What the terms are known by, once fitted.
     """
 
     def __init__(
         self,
-        analyzer: Analyzer,
+        cut: Cut,
         max_features: int,
         min_rows: int,
         terms: Sequence[str] = (),
         idf: npt.NDArray[np.float64] | None = None,
+        hashes: Hashes | None = None,
     ) -> None:
-        self._analyzer = analyzer
+        self._cut = cut
         self._max_features = max_features
         self._min_rows = min_rows
         self._terms = list(terms)
         self._idf = np.zeros(0) if idf is None else idf
-        self._column_of = {term: column for column, term in enumerate(self._terms)}
-        # Words repeat (Zipf), so the columns of each word's grams are looked up once.
-        self._columns_of_piece: dict[str, array[int]] = {}
+        self._hashes = np.zeros(0, dtype=np.uint64) if hashes is None else hashes
+        self._vocabulary = Vocabulary(self._hashes)
 
     def fit(self, values: Sequence[Any], y: npt.NDArray[np.int8]) -> "TextBlock":
         """Learn vocabulary and idf; a column without a frequent enough term gets no features."""
         texts = _evenly_spread([as_text(value) for value in values], MAX_FIT_CHARACTERS)
-        terms, idf = self._frequent_terms(texts) if len(texts) >= self._min_rows else ([], None)
-        return TextBlock(self._analyzer, self._max_features, self._min_rows, terms, idf)
-
-    def _frequent_terms(
-        self, texts: Sequence[str]
-    ) -> tuple[list[str], npt.NDArray[np.float64] | None]:
-        from sklearn.feature_extraction.text import TfidfVectorizer
-
-        vectorizer = TfidfVectorizer(
-            analyzer=self._analyzer, max_features=self._max_features, min_df=self._min_rows
+        hashes, rows_with = self._frequent(texts)
+        terms = self._named(texts, hashes)
+        order = sorted(range(len(terms)), key=terms.__getitem__)
+        idf = np.log((1 + len(texts)) / (1 + rows_with)) + 1.0
+        return TextBlock(
+            self._cut,
+            self._max_features,
+            self._min_rows,
+            [terms[place] for place in order],
+            idf[order],
+            hashes[order],
         )
-        try:
-            vectorizer.fit(texts)
-        except ValueError as error:
-            if any(said in str(error) for said in ("empty vocabulary", "no terms remain")):
-                return [], None
-            raise
-        return vectorizer.get_feature_names_out().tolist(), vectorizer.idf_
+
+    def _frequent(self, texts: Sequence[str]) -> tuple[Hashes, npt.NDArray[np.int64]]:
+        """Return the hashes of the terms to keep, and the rows that each occurs in."""
+        parts: list[tuple[Hashes, ...]] = []
+        for part in _in_threads(self._counted, texts):
+            parts.append(part)
+            if sum(hashes.size for hashes, _, _ in parts) > _MAX_UNMERGED:
+                parts = [_merged(parts)]
+        hashes, times, rows_with = _merged(parts)
+        enough = np.flatnonzero(rows_with >= self._min_rows)
+        # The most frequent; among equals those of the smallest hash, so that fits repeat.
+        kept = enough[np.lexsort((hashes[enough], -times[enough].astype(np.int64)))]
+        kept = kept[: self._max_features]
+        return hashes[kept], rows_with[kept].astype(np.int64)
+
+    def _counted(self, texts: Sequence[str]) -> tuple[Hashes, ...]:
+        """Return the distinct grams of a chunk, how often each occurs and in how many rows."""
+        _, found = self._cut(texts)
+        bits = np.uint64(grams.ROW_BITS)
+        keys = np.concatenate([(g.hashes << bits) | g.row.astype(np.uint64) for g in found])
+        keys.sort()
+        fresh = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: keys.size])
+        times = np.diff(np.append(fresh, keys.size)).astype(np.uint64)
+        return _merged([(keys[fresh] >> bits, times, np.ones(fresh.size, dtype=np.uint64))])
+
+    def _named(self, texts: Sequence[str], hashes: Hashes) -> list[str]:
+        """Return each term as it stands where it occurs first."""
+        vocabulary = Vocabulary(hashes)
+        names: dict[int, str] = {}
+        for part in grams.chunks(texts):
+            chunk, found = self._cut(part)
+            for gram in found:
+                places, columns = vocabulary.find(gram.hashes)
+                fresh, first = np.unique(columns, return_index=True)
+                for column, place in zip(fresh.tolist(), places[first].tolist(), strict=True):
+                    if column not in names:
+                        names[column] = chunk.text[gram.begin[place] : gram.end[place]]
+            if len(names) == hashes.size:
+                break
+        return [names[column] for column in range(hashes.size)]
 
     def transform(self, values: Sequence[Any]) -> Any:
         """Return the TF-IDF rows, CSR float32 of shape (rows, terms)."""
-        texts = [as_text(value) for value in values]
-        chunks = [self._transform_chunk(chunk) for chunk in _chunks(texts)]
-        return chunks[0] if len(chunks) == 1 else sparse.vstack(chunks, format="csr")
+        parts = list(_in_threads(self._transform_chunk, [as_text(value) for value in values]))
+        return parts[0] if len(parts) == 1 else sparse.vstack(parts, format="csr")
 
     def _transform_chunk(self, texts: Sequence[str]) -> Any:
-        columns = array("i")
-        ends = np.zeros(len(texts) + 1, dtype=np.int32)
-        for row, text in enumerate(texts, start=1):
-            for known in self._known(self._analyzer.split(text)):
-                columns.extend(known)
-            ends[row] = len(columns)
+        _, found = self._cut(texts)
+        rows, columns = [], []
+        for gram in found:
+            places, known = self._vocabulary.find(gram.hashes)
+            rows.append(gram.row[places])
+            columns.append(known)
+        row, column = np.concatenate(rows).astype(np.int32), np.concatenate(columns)
         counts = sparse.csr_matrix(
-            (np.ones(len(columns)), np.array(columns, dtype=np.int32), ends),
+            (np.ones(row.size, dtype=np.float32), (row, column)),
             shape=(len(texts), len(self._terms)),
         )
-        counts.sum_duplicates()
-        values = (1.0 + np.log(counts.data)) * self._idf[counts.indices]
+        values = (1.0 + np.log(counts.data, dtype=np.float64)) * self._idf[counts.indices]
         row_of = np.repeat(np.arange(len(texts)), np.diff(counts.indptr))
         lengths = np.sqrt(np.bincount(row_of, values * values, minlength=len(texts)))
         counts.data = (values / lengths[row_of]).astype(np.float32)
         return counts
-
-    def _known(self, pieces: Sequence[str]) -> Iterator[Sequence[int]]:
-        """Yield the columns of the terms that the vocabulary has, piece by piece."""
-        column_of, grams, cache = self._column_of, self._analyzer.grams, self._columns_of_piece
-        if grams is None:
-            yield [column_of[term] for term in pieces if term in column_of]
-            return
-        for piece in pieces:
-            columns = cache.get(piece)
-            if columns is None:
-                columns = array("i", [column_of[t] for t in grams(piece) if t in column_of])
-                if len(piece) <= _MAX_CACHED_LENGTH:
-                    if len(cache) >= _MAX_CACHED_WORDS:
-                        cache.clear()
-                    cache[piece] = columns
-            yield columns
 
     def get_feature_names_out(self) -> Sequence[str]:
         """Return the terms in column order."""
@@ -182,7 +191,31 @@ class TextBlock:
             "min_rows": self._min_rows,
             "terms": self._terms,
         }
-        return values, {"idf": self._idf}
+        return values, {"idf": self._idf, "hashes": self._hashes}
+
+
+def _merged(parts: Sequence[tuple[Hashes, ...]]) -> tuple[Hashes, ...]:
+    """Return the distinct hashes, ascending, and the sums of every count of each."""
+    if not parts:
+        return tuple(np.zeros(0, dtype=np.uint64) for _ in range(3))
+    hashes, *counts = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(hashes, kind="stable")
+    hashes = hashes[order]
+    fresh = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])[: hashes.size])
+    if not fresh.size:
+        return hashes, *counts
+    return hashes[fresh], *(np.add.reduceat(count[order], fresh) for count in counts)
+
+
+def _in_threads(work: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> Iterator[Any]:
+    """Yield the work's result on each chunk of the texts, in order; NumPy frees the GIL."""
+    parts = list(grams.chunks(texts))
+    threads = min(len(os.sched_getaffinity(0)), len(parts))
+    if threads < 2:
+        yield from map(work, parts)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, parts)
 
 
 def _evenly_spread(texts: list[str], max_characters: int) -> list[str]:
@@ -192,31 +225,20 @@ def _evenly_spread(texts: list[str], max_characters: int) -> list[str]:
     return texts[::step]
 
 
-def _chunks(texts: list[str]) -> Iterator[list[str]]:
-    """Yield the texts in order, in lists short enough for the memory of their n-grams."""
-    start = characters = 0
-    for row, text in enumerate(texts):
-        if row > start and (
-            row - start >= _CHUNK_ROWS or characters + len(text) > _CHUNK_CHARACTERS
-        ):
-            yield texts[start:row]
-            start, characters = row, 0
-        characters += len(text)
-    yield texts[start:]
-
-
 def _record(
-    name: str, family: str, analyzer: Analyzer, max_features: Callable[[FeatureConfig], int]
+    name: str, family: str, cut: Cut, max_features: Callable[[FeatureConfig], int]
 ) -> Transformer:
-    def build(config: FeatureConfig) -> TextBlock:
-        return TextBlock(analyzer, max_features(config), config.min_rows_with_term)
+    def build(config: FeatureConfig) -> TextBlock | None:
+        most = max_features(config)
+        return TextBlock(cut, most, config.min_rows_with_term) if most else None
 
     def restore(state: State) -> TextBlock:
         values, arrays = state
-        return TextBlock(analyzer, **values, idf=arrays["idf"])
+        return TextBlock(cut, **values, idf=arrays["idf"], hashes=arrays["hashes"])
 
     return Transformer(name, "text", build, restore, family)
 
 
-TFIDF_WORD = _record("tfidf_word", "words", WORD_TERMS, lambda c: c.max_word_features)
-TFIDF_CHAR = _record("tfidf_char", "chars", CHAR_TERMS, lambda c: c.max_char_features)
+TFIDF_WORD = _record("tfidf_word", "words", grams.words, lambda c: c.max_word_features)
+TFIDF_CHAR = _record("tfidf_char", "chars", grams.across_words, lambda c: c.max_char_features)
+TFIDF_INNER = _record("tfidf_inner", "inner", grams.within_words, lambda c: c.max_inner_features)

@@ -4,16 +4,15 @@ Text features come as some 100,000 sparse columns, most of which no tree would u
 few thousand beforehand makes a trial ten times cheaper and loses little average precision.
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tidegate.features.blocks import Blocks
 from tidegate.models.interface import (
     Algorithm,
-    Choice,
     Evaluation,
     FloatRange,
     IntRange,
@@ -23,8 +22,10 @@ from tidegate.models.interface import (
     Setting,
     Weights,
 )
-from tidegate.models.quality import average_precision
-from tidegate.records import CurvePoint, Params
+from tidegate.models.quality import curve_point
+from tidegate.models.selection import FAMILIES, Columns, select_columns
+from tidegate.models.target import indicators_of
+from tidegate.records import Params, Target
 
 MAX_ROUNDS = 400
 EARLY_STOPPING_ROUNDS = 30
@@ -35,8 +36,8 @@ REPORT_EVERY_ROUNDS = 10
 # Hyperparameters that are ours, not the library's.
 _OURS = frozenset({"columns", "features"})
 _MODEL, _COLUMNS = "model.ubj", "columns.npz"
-
-Columns = npt.NDArray[np.int64]
+# What NVIDIA's driver shows where a GPU is usable.
+_DRIVER = Path("/proc/driver/nvidia/version")
 
 
 class BoostedModel:
@@ -47,13 +48,14 @@ class BoostedModel:
     params : mapping
         A point of `XGBOOST`'s search space.
     setting : Setting
-        Seed of the row and column sampling; threads of training.
+        Seed of the row and column sampling; threads of training; what the labels mean.
     """
 
     def __init__(self, params: Params, setting: Setting) -> None:
         self._params = params
         self._seed = setting.seed
         self._threads = setting.threads
+        self._target = setting.target
         self._features = str(params["features"])
         self._columns: Columns = np.empty(0, dtype=np.int64)
         self._booster: Any = None
@@ -72,7 +74,8 @@ class BoostedModel:
         if not used.all():
             X, y, sample_weight = X.take(used), y[used], sample_weight[used]
         matrix = X.csr(self._features)
-        self._columns = select_columns(matrix, y, sample_weight, int(self._params["columns"]))
+        asked = indicators_of(self._target, y)
+        self._columns = select_columns(matrix, asked, sample_weight, int(self._params["columns"]))
         train = xgboost.DMatrix(self._chosen(X), y, weight=sample_weight, nthread=self._threads)
         if evaluation is None:
             self._booster = xgboost.train(self._settings(), train, MAX_ROUNDS)
@@ -90,20 +93,24 @@ class BoostedModel:
             evals=[(train, "train"), (validation, "validation")],
             early_stopping_rounds=EARLY_STOPPING_ROUNDS,
             verbose_eval=False,
-            callbacks=[_reporter(evaluation, validation)],
+            callbacks=[_reporter(self._target, evaluation, validation)],
         )
         self._booster = booster[: booster.best_iteration + 1]
         return self
 
     def predict_proba(self, X: Blocks) -> Scores:
-        """Return probabilities of shape (rows, 2); column 1 is violating."""
-        violating = np.asarray(self._booster.inplace_predict(self._chosen(X)), dtype=np.float64)
-        return np.column_stack([1 - violating, violating])
+        """Return probabilities of shape (rows, outputs); of two classes, column 1 is violating."""
+        return _outputs(self._target, self._booster.inplace_predict(self._chosen(X)))
 
     def save(self, folder: Path) -> None:
         """Write the trees as UBJSON, the chosen families and columns as npz."""
         self._booster.save_model(folder / _MODEL)
-        np.savez(folder / _COLUMNS, columns=self._columns, features=self._features)
+        np.savez(
+            folder / _COLUMNS,
+            columns=self._columns,
+            features=self._features,
+            target=self._target.model_dump_json(),
+        )
 
     @classmethod
     def load(cls, folder: Path) -> "BoostedModel":
@@ -111,7 +118,8 @@ class BoostedModel:
         import xgboost
 
         with np.load(folder / _COLUMNS, allow_pickle=False) as arrays:
-            model = cls(params={"features": str(arrays["features"])}, setting=Setting())
+            target = Target.model_validate_json(str(arrays["target"]))
+            model = cls({"features": str(arrays["features"])}, Setting(target=target))
             model._columns = arrays["columns"]
         model._booster = xgboost.Booster({"nthread": 1}, model_file=folder / _MODEL)
         return model
@@ -127,8 +135,8 @@ class BoostedModel:
         chosen_by_search = {k: v for k, v in self._params.items() if k not in _OURS}
         return {
             **chosen_by_search,
-            "objective": "binary:logistic",
-            "eval_metric": "logloss",
+            **_objective(self._target),
+            "device": _device(),
             "tree_method": "hist",
             "max_bin": MAX_BINS,
             "seed": self._seed,
@@ -137,56 +145,43 @@ class BoostedModel:
         }
 
 
-def select_columns(X: Any, y: Labels, weight: Weights, count: int) -> Columns:
-    """Return the sorted indices of the columns most correlated with the label.
-
-    The square of the weighted correlation ranks like the ANOVA F statistic and, on 0/1 columns,
-    like chi-square; unlike the latter it allows negative values. Columns that most rows fill
-    (numeric ones) are kept beyond `count`: a tree can use them without a linear relation.
-
-    Parameters
-    ----------
-    X : CSR matrix, shape (rows, features)
-    y, weight : ndarray, shape (rows,)
-        Weights are positive.
-    count : int
-        How many columns to choose by correlation.
-    """
-    share = weight / weight.sum()
-    violating = float(share @ y)
-    mean = X.T @ share
-    squares = X.astype(np.float64)
-    squares.data **= 2
-    variance = squares.T @ share - mean**2
-    covariance = X.T @ (share * y) - mean * violating
-    scale = np.sqrt(np.maximum(variance, 0))
-    varies = scale > 1e-7 * (np.abs(mean) + 1)
-    strength = np.divide(np.abs(covariance), scale, out=np.full(X.shape[1], -1.0), where=varies)
-    strongest = np.argsort(-strength, kind="stable")[:count]
-    chosen = X.astype(bool).T @ share > 0.5
-    chosen[strongest] = True
-    chosen &= varies
-    chosen[0] |= not chosen.any()
-    return np.flatnonzero(chosen).astype(np.int64)
+def _objective(target: Target) -> dict[str, Any]:
+    if target.kind == "multiclass":
+        classes = len(target.outputs)
+        return {"objective": "multi:softprob", "num_class": classes, "eval_metric": "mlogloss"}
+    # Several tasks are a label matrix: the same objective, a tree a task each round.
+    return {"objective": "binary:logistic", "eval_metric": "logloss"}
 
 
-def _reporter(evaluation: Evaluation, validation: Any) -> Any:
+def _outputs(target: Target, predicted: Any) -> Scores:
+    outputs = np.asarray(predicted, dtype=np.float64)
+    if target.kind == "binary":
+        return np.column_stack([1 - outputs, outputs])
+    if target.kind == "multiclass":
+        # The library's float32 sums to one within 1e-7 only.
+        outputs /= outputs.sum(axis=1, keepdims=True)
+    return outputs
+
+
+def _device() -> str:
+    """Return where trees grow: on a GPU if this build can use one and the driver shows one."""
+    import xgboost
+
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "0") in ("", "-1")
+    return "cuda" if xgboost.build_info()["USE_CUDA"] and _DRIVER.exists() and not hidden else "cpu"
+
+
+def _reporter(target: Target, evaluation: Evaluation, validation: Any) -> Any:
     import xgboost
 
     class Reporter(xgboost.callback.TrainingCallback):  # type: ignore[misc]
         def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
             # The training set's margins are cached, so a prediction here costs no pass over trees.
             if epoch % REPORT_EVERY_ROUNDS == 0:
-                score = np.asarray(model.predict(validation), dtype=np.float64)
+                (train_losses,) = evals_log["train"].values()
+                outputs = _outputs(target, model.predict(validation))
                 evaluation.report(
-                    CurvePoint(
-                        step=epoch + 1,
-                        train_log_loss=evals_log["train"]["logloss"][-1],
-                        validation_log_loss=evals_log["validation"]["logloss"][-1],
-                        validation_average_precision=average_precision(
-                            evaluation.y, score, evaluation.weight
-                        ),
-                    )
+                    curve_point(epoch + 1, train_losses[-1], target, evaluation, outputs)
                 )
             return False
 
@@ -198,7 +193,7 @@ XGBOOST = Algorithm(
     build=BoostedModel,
     load=BoostedModel.load,
     search_space={
-        "features": Choice(("words+chars", "words", "chars")),
+        "features": FAMILIES,
         "columns": IntRange(500, 4000, log=True),
         "eta": FloatRange(0.05, 0.3, log=True),
         "max_depth": IntRange(3, 9),
@@ -219,4 +214,5 @@ XGBOOST = Algorithm(
     },
     resources=Resources(cpu=2, memory_gib=4.0),
     preload=("xgboost", "sklearn.metrics"),
+    relative_cost=4.0,
 )

@@ -15,15 +15,16 @@ from pydantic import ValidationError
 from tidegate import store
 from tidegate.errors import BadInput
 from tidegate.features.featurizer import Featurizer
-from tidegate.models.interface import Model, Scores
-from tidegate.records import BundleManifest, Column, Params
+from tidegate.models.interface import BINARY, Model, Scores
+from tidegate.models.target import score_of
+from tidegate.records import BundleManifest, Column, Params, Target
 
 FORMAT = 1
 DRIFT_REFERENCE = "drift_reference.parquet"
 PROBE_TOLERANCE = 1e-6
 _MANIFEST = "bundle.json"
 _FEATURIZER, _MODEL = "featurizer", "model"
-_LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu")
+_LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu", "faiss-cpu")
 # What makes two bundles the same: everything but when, where and under what name they were made.
 _NOT_CONTENT = {"name", "version", "created_at", "libraries", "probe_scores"}
 _VERSION_DIGITS = 12
@@ -57,21 +58,35 @@ class Bundle:
         BadInput
             If an input column is missing.
         """
+        return score_of(self.manifest.target, self.outputs(frame))
+
+    def outputs(self, frame: Any) -> Scores:
+        """Return the probabilities of every row of a frame, shape (rows, outputs of the target).
+
+        Raises
+        ------
+        BadInput
+            If an input column is missing.
+        """
         if len(frame) == 0:
-            return np.zeros(0)
+            return np.zeros((0, len(self.manifest.target.outputs)))
         return self._probabilities(frame)
 
     def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> Scores:
         """Return P(violating) of every row, without pandas; an absent key is a missing cell."""
+        return score_of(self.manifest.target, self.output_rows(rows))
+
+    def output_rows(self, rows: Sequence[Mapping[str, Any]]) -> Scores:
+        """Return the probabilities of every row, without pandas, shape (rows, outputs)."""
         if not rows:
-            return np.zeros(0)
+            return np.zeros((0, len(self.manifest.target.outputs)))
         return self._probabilities(
             {column.name: [row.get(column.name) for row in rows] for column in self.manifest.inputs}
         )
 
     def _probabilities(self, table: Any) -> Scores:
         X = self.featurizer.transform(table)
-        return np.asarray(self.model.predict_proba(X)[:, 1], dtype=np.float64)
+        return np.asarray(self.model.predict_proba(X), dtype=np.float64)
 
     def project(self, frame: Any) -> npt.NDArray[np.float32]:
         """Return the rows as the drift check sees them, shape (rows, components)."""
@@ -88,6 +103,7 @@ def write_bundle(
     featurizer_folder: Path,
     columns: Sequence[Column],
     snapshot_digest: str,
+    target: Target = BINARY,
     drift_reference: Any | None = None,
 ) -> BundleManifest:
     """Write a bundle that has no threshold yet, whole or not at all.
@@ -110,6 +126,8 @@ def write_bundle(
         The input schema.
     snapshot_digest : str
         The data it learned from.
+    target : Target
+        What the model's outputs mean.
     drift_reference : DataFrame, optional
         Projected rows that the drift check compares with, from `drift_reference`.
     """
@@ -129,13 +147,16 @@ def write_bundle(
                 algorithm=algorithm,
                 params=params,
                 inputs=tuple(columns),
+                target=target,
                 threshold=None,
                 min_precision=None,
                 confidence=None,
                 snapshot_digest=snapshot_digest,
                 files=_file_digests(scratch),
                 libraries=_library_versions(),
-                probe_scores=_probe_scores(columns, Featurizer.load(featurizer_folder), model),
+                probe_scores=_probe_scores(
+                    columns, target, Featurizer.load(featurizer_folder), model
+                ),
             ),
         )
 
@@ -198,7 +219,8 @@ def load_bundle(folder: Path) -> Bundle:
     manifest = read_manifest(folder)
     model = load_model(manifest.algorithm, folder / _MODEL)
     featurizer = Featurizer.load(folder / _FEATURIZER)
-    now, then = _probe_scores(manifest.inputs, featurizer, model), manifest.probe_scores
+    now = _probe_scores(manifest.inputs, manifest.target, featurizer, model)
+    then = manifest.probe_scores
     # Digests prove the files; only scores prove the code that reads them.
     if len(now) != len(then) or not np.allclose(now, then, rtol=0, atol=PROBE_TOLERANCE):
         raise BadInput(
@@ -268,7 +290,7 @@ def projected_table(featurizer: Featurizer, frame: Any) -> Any:
 
 
 def _probe_scores(
-    columns: Sequence[Column], featurizer: Featurizer, model: Model
+    columns: Sequence[Column], target: Target, featurizer: Featurizer, model: Model
 ) -> tuple[float, ...]:
     """Score a few rows that the bundle makes of its own feature names, and one empty row."""
     names = featurizer.feature_names()
@@ -279,7 +301,7 @@ def _probe_scores(
         "categorical": [*terms[:_PROBE_ROWS], *[None] * (_PROBE_ROWS - len(terms)), None],
     }
     X = featurizer.transform({column.name: values[column.kind] for column in columns})
-    return tuple(float(score) for score in model.predict_proba(X)[:, 1])
+    return tuple(float(score) for score in score_of(target, model.predict_proba(X)))
 
 
 def _parsed_manifest(path: Path) -> BundleManifest:

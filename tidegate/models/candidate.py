@@ -1,6 +1,9 @@
 """The candidate: a bundle of the winning trial, and what it and the baseline score."""
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from tidegate.errors import BadInput
 from tidegate.features.featurizer import Featurizer
@@ -8,8 +11,13 @@ from tidegate.features.matrices import load_features
 from tidegate.models.bundle import Bundle, drift_reference, load_bundle, write_bundle
 from tidegate.models.catalogue import load_model
 from tidegate.models.interface import Model
-from tidegate.models.scoring import score_table
+from tidegate.models.scoring import score_table, scored_rows, with_outputs
+from tidegate.models.target import score_of
 from tidegate.records import (
+    GROUP_PREFIX,
+    ID,
+    LABEL,
+    WEIGHT,
     BaselineModel,
     Candidate,
     SearchResult,
@@ -20,6 +28,7 @@ from tidegate.records import (
 from tidegate.store import new_directory, read_record, read_table, write_record, write_table
 
 _DRIFT_REFERENCE_ROWS = 2000
+_CROSSFIT = "crossfit.npz"
 _JUDGED_ON: tuple[SplitName, ...] = ("validation", "holdout")
 
 
@@ -44,7 +53,8 @@ def assemble_candidate(
         The model to compare with. One that cannot read this snapshot gives way to the benchmark
         model, and the record says why.
     out : Path
-        Folder to write, as `records.Candidate` describes.
+        Folder to write, as `records.Candidate` describes; ``scored/crossfit.parquet`` as well
+        where the search scored the training rows by models of their folds.
     """
     data = read_record(snapshot / "snapshot.json", Snapshot)
     result = read_record(search / "search.json", SearchResult)
@@ -55,14 +65,21 @@ def assemble_candidate(
         with_whom, other = _loaded_baseline(baseline, data)
         for split in _JUDGED_ON:
             rows = read_table(snapshot / f"{split}.parquet")
-            scored = score_table(bundle, rows)
-            write_table(folder / "scored" / f"{split}.parquet", scored)
+            outputs = bundle.outputs(rows)
+            scored = scored_rows(rows, score_of(data.target, outputs))
+            write_table(
+                folder / "scored" / f"{split}.parquet",
+                with_outputs(scored, data.target, rows, outputs),
+            )
             if other is not None:
                 scored = score_table(other, rows)
             elif result.benchmark != result.best:
                 X, _ = load_features(features, split)
-                scored = scored.assign(score=benchmark.predict_proba(X)[:, 1])
+                scored = scored.assign(score=score_of(data.target, benchmark.predict_proba(X)))
             write_table(folder / "baseline" / f"{split}.parquet", scored)
+        if (search / _CROSSFIT).is_file():
+            crossfit = _crossfit_table(search / _CROSSFIT, snapshot)
+            write_table(folder / "scored" / "crossfit.parquet", crossfit)
         candidate = Candidate(
             name=name,
             algorithm=best.algorithm,
@@ -73,6 +90,32 @@ def assemble_candidate(
         )
         write_record(folder / "candidate.json", candidate)
     return candidate
+
+
+def _crossfit_table(path: Path, snapshot: Path) -> Any:
+    """Return every training row once, scored by the model of its fold, and the validation rows.
+
+    ``split, id, label, weight, fold, score`` and the groups; validation rows stand there once a
+    fold, scored by that fold's model.
+    """
+    import pandas as pd
+
+    with np.load(path, allow_pickle=False) as scored:
+        fold, train, validation = scored["fold"], scored["train"], scored["validation"]
+    parts = [("train", fold, train)]
+    parts += [("validation", np.full(len(row), k), row) for k, row in enumerate(validation)]
+    rows = {split: read_table(snapshot / f"{split}.parquet") for split in ("train", "validation")}
+    tables = []
+    for split, folds, score in parts:
+        of = rows[split].reset_index(drop=True)
+        roles = {"split": split, "id": of[ID], "label": of[LABEL], "weight": of[WEIGHT]}
+        groups = {
+            str(column).removeprefix(GROUP_PREFIX): of[column]
+            for column in of
+            if str(column).startswith(GROUP_PREFIX)
+        }
+        tables.append(pd.DataFrame({**roles, "fold": folds, "score": score, **groups}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def _bundle_trial(
@@ -97,6 +140,7 @@ def _bundle_trial(
         featurizer_folder=featurizer_folder,
         columns=data.columns,
         snapshot_digest=data.digest,
+        target=data.target,
         drift_reference=drift_reference(featurizer, unseen, max_rows=_DRIFT_REFERENCE_ROWS, seed=0),
     )
     return load_bundle(folder)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 from tidegate.errors import BadInput
 from tidegate.models.boosted import XGBOOST
+from tidegate.models.encoder import ENCODER
 from tidegate.models.ensemble import ENSEMBLE, Ensemble
 from tidegate.models.interface import Algorithm, Model
+from tidegate.models.knn import KNN
 from tidegate.models.linear import LOGISTIC
+from tidegate.models.neural import NEURAL
 
-ALGORITHMS: tuple[Algorithm, ...] = (LOGISTIC, XGBOOST)
+ALGORITHMS: tuple[Algorithm, ...] = (LOGISTIC, XGBOOST, KNN, NEURAL, ENCODER)
 BENCHMARK = LOGISTIC
 
 ENTRY_POINT_GROUP = "tidegate.algorithms"

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -69,11 +69,20 @@ class Setting:
         Threads of training.
     target : Target
         What the labels mean.
+    seconds : float, optional
+        Wall time that `fit` may take, from now on; a model that learns in steps plans them for it.
+    encoder : str, optional
+        URI of the text encoder; that of an installed package if None.
+    device : {"auto", "cpu", "gpu"}
+        Where nets train; ``auto`` takes a GPU when there is one.
     """
 
     seed: int = 0
     threads: int = 1
     target: Target = BINARY
+    seconds: float | None = None
+    encoder: str | None = None
+    device: Literal["auto", "cpu", "gpu"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -131,6 +140,11 @@ class Algorithm:
         Feature modalities it can learn from.
     preload : tuple of str
         Heavy modules of its trials; a search imports them once instead of once a trial.
+    relative_cost : float
+        Expected seconds of a trial of the defaults, the benchmark model's being 1; a search that
+        knows no better goes by it.
+    plans_by_seconds : bool
+        Whether a trial gets better with more seconds (`Setting.seconds`) and ends within them.
     """
 
     name: str
@@ -143,3 +157,5 @@ class Algorithm:
         default_factory=lambda: frozenset({"text", "numeric", "categorical"})
     )
     preload: tuple[str, ...] = ()
+    relative_cost: float = 1.0
+    plans_by_seconds: bool = False

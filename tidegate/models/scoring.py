@@ -4,11 +4,13 @@ from typing import Any
 
 from tidegate.errors import BadInput
 from tidegate.models.bundle import Bundle
-from tidegate.records import GROUP_PREFIX, ID, LABEL, TIME, WEIGHT
+from tidegate.models.interface import Scores
+from tidegate.models.target import labels_of, score_of
+from tidegate.records import GROUP_PREFIX, ID, LABEL, TIME, WEIGHT, Target
 
 
 def score_table(bundle: Bundle, split: Any) -> Any:
-    """Score a snapshot's split.
+    """Score a snapshot's split, with the columns of `scored_rows`.
 
     Parameters
     ----------
@@ -16,6 +18,12 @@ def score_table(bundle: Bundle, split: Any) -> Any:
         The model and its featurizer.
     split : DataFrame
         A table of a snapshot: input columns and role columns.
+    """
+    return scored_rows(split, bundle.score(split))
+
+
+def scored_rows(split: Any, score: Scores) -> Any:
+    """Return a scored table of a snapshot's split.
 
     Returns
     -------
@@ -32,11 +40,46 @@ def score_table(bundle: Bundle, split: Any) -> Any:
         "time": split[TIME] if TIME in split else pd.Series(pd.NaT, index=split.index),
         "label": split[LABEL],
         "weight": split[WEIGHT],
-        "score": bundle.score(split),
+        "score": score,
     }
     groups = [column for column in split if str(column).startswith(GROUP_PREFIX)]
     columns |= {column.removeprefix(GROUP_PREFIX): split[column] for column in groups}
     return pd.DataFrame(columns)
+
+
+def with_outputs(scored: Any, target: Target, split: Any, outputs: Scores) -> Any:
+    """Return a scored table with what the model says of each class or task, and the truth.
+
+    Parameters
+    ----------
+    scored : DataFrame
+        From `scored_rows`.
+    target : Target
+        What the outputs mean; of two classes the table stays as it is.
+    split : DataFrame
+        The snapshot's split that was scored.
+    outputs : ndarray of shape (rows, outputs)
+
+    Returns
+    -------
+    DataFrame
+        ``score_OUTPUT`` is the probability of each output. ``class`` is the name of the row's
+        true class; of several tasks, ``label_OUTPUT`` is each one's 0/1 truth.
+    """
+    if target.kind == "binary":
+        return scored
+    truth = labels_of(target, split)
+    if target.kind == "multiclass":
+        scored = scored.assign(**{"class": [target.outputs[number] for number in truth]})
+    else:
+        columns = zip(target.outputs, truth.T, strict=True)
+        scored = scored.assign(**{f"label_{task}": column for task, column in columns})
+    return scored.assign(**_output_columns(target, outputs))
+
+
+def _output_columns(target: Target, outputs: Scores) -> dict[str, Scores]:
+    names = zip(target.outputs, outputs.T, strict=True)
+    return {f"score_{name}": column for name, column in names}
 
 
 def score_source(bundle: Bundle, table: Any, *, id_column: str | None = None) -> Any:
@@ -56,7 +99,8 @@ def score_source(bundle: Bundle, table: Any, *, id_column: str | None = None) ->
     -------
     DataFrame
         ``id``, ``score``, ``flagged`` (missing when the bundle has no threshold) and
-        ``model_version``, rows in the order of `table`.
+        ``model_version``, rows in the order of `table`. Of classes or several tasks also
+        ``score_OUTPUT``, the probability of each, and ``predicted_class``, the most likely one.
 
     Raises
     ------
@@ -68,9 +112,10 @@ def score_source(bundle: Bundle, table: Any, *, id_column: str | None = None) ->
     if id_column is not None and id_column not in table:
         raise BadInput("--id", f"the table has no column {id_column!r}", "name a column it has")
     name = id_column or ("id" if "id" in table else None)
-    score = bundle.score(table)
-    threshold = bundle.manifest.threshold
-    return pd.DataFrame(
+    outputs = bundle.outputs(table)
+    target, threshold = bundle.manifest.target, bundle.manifest.threshold
+    score = score_of(target, outputs)
+    scored = pd.DataFrame(
         {
             "id": range(len(table)) if name is None else table[name].to_numpy(),
             "score": score,
@@ -80,3 +125,6 @@ def score_source(bundle: Bundle, table: Any, *, id_column: str | None = None) ->
             "model_version": bundle.manifest.version,
         }
     )
+    if target.kind == "multiclass":
+        scored["predicted_class"] = [target.outputs[number] for number in outputs.argmax(axis=1)]
+    return scored if target.kind == "binary" else scored.assign(**_output_columns(target, outputs))

@@ -23,6 +23,7 @@ from tidegate.records.data import (
 )
 from tidegate.records.evaluation import (
     BaselineComparison,
+    ClassMetrics,
     Decision,
     Difference,
     EvaluationReport,
@@ -52,6 +53,7 @@ __all__ = [
     "BaselineModel",
     "BundleManifest",
     "Candidate",
+    "ClassMetrics",
     "Column",
     "ColumnProfile",
     "CurvePoint",

@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from tidegate.records.data import Column, DuplicateSummary, Expectation, SplitSummary
-from tidegate.records.evaluation import BaselineComparison, FairnessReport, GroupMetrics
+from tidegate.records.evaluation import (
+    BaselineComparison,
+    ClassMetrics,
+    FairnessReport,
+    GroupMetrics,
+)
 from tidegate.records.record import Record, SplitName
 
 
@@ -68,6 +73,7 @@ class AuditRecord(Record):
     rows: int
     violating: int
     metrics: tuple[Metric, ...]
+    classes: tuple[ClassMetrics, ...] = ()
     groups: tuple[GroupMetrics, ...]
     fairness: FairnessReport
     baseline: BaselineComparison

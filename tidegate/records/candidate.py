@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from tidegate.records.data import Column
+from tidegate.records.data import Column, Target
 from tidegate.records.record import Record, SplitName
 from tidegate.records.search import Params
 
@@ -52,6 +52,7 @@ class BundleManifest(Record):
     algorithm: str
     params: Params
     inputs: tuple[Column, ...]
+    target: Target = Target()
     threshold: float | None
     min_precision: float | None
     confidence: float | None

@@ -143,12 +143,14 @@ class FeatureSet(Record):
 
     The folder holds ``features.json`` (this record), ``featurizer/`` and, a split, the role
     columns ``SPLIT.parquet``, the cleaned texts ``SPLIT_texts.parquet`` and ``SPLIT/NN.npz`` (CSR)
-    or ``SPLIT/NN.npy`` (dense), the matrix of the block of that number.
+    or ``SPLIT/NN.npy`` (dense), the matrix of the block of that number. `cleaning` counts the
+    training rows that each rule changed, by ``column:rule``.
     """
 
     snapshot_digest: str
     target: Target = Target()
     blocks: tuple[FeatureBlock, ...]
+    cleaning: Mapping[str, int] = {}
 
     @property
     def feature_count(self) -> int:

@@ -94,8 +94,26 @@ class Decision(Record):
     reasons: tuple[str, ...]
 
 
+class ClassMetrics(Record):
+    """One class (the most probable one is said) or task (said from a probability of 0.5 on).
+
+    `n` counts its rows; `average_precision` is None where all rows or none are of it.
+    """
+
+    name: str
+    n: int
+    precision: float
+    recall: float
+    f1: float
+    average_precision: float | None
+
+
 class EvaluationReport(Record):
-    """``evaluation.json``: the holdout's verdict on the candidate."""
+    """``evaluation.json``: the holdout's verdict on the candidate.
+
+    `classes` and `macro_f1` are of models of classes or of several tasks, `roc_auc_ovo` (the mean
+    over pairs of classes) of classes only.
+    """
 
     name: str
     algorithm: str
@@ -121,3 +139,6 @@ class EvaluationReport(Record):
     baseline: BaselineComparison
     decision: Literal["promote", "hold", "insufficient_data"]
     reasons: tuple[str, ...]
+    classes: tuple[ClassMetrics, ...] = ()
+    macro_f1: float | None = None
+    roc_auc_ovo: float | None = None

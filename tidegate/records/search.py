@@ -18,17 +18,23 @@ class CurvePoint(Record):
 
 
 class TrialResult(Record):
-    """One trial, as Katib and the local search both tell it."""
+    """One trial, as Katib and the local search both tell it.
+
+    `verdict` is what the learning curve says (`tidegate.search.curve`); `serving_ms` the median
+    milliseconds of scoring one row, features included.
+    """
 
     number: int
     algorithm: str
     params: Params
-    status: Literal["succeeded", "early_stopped", "failed", "out_of_time"]
+    status: Literal["succeeded", "early_stopped", "failed", "out_of_time", "out_of_memory"]
     average_precision: float | None = None
     log_loss: float | None = None
     curve: tuple[CurvePoint, ...] = ()
     seconds: float
     error: str | None = None
+    verdict: Literal["underfit", "fits", "overfit", "unknown"] = "unknown"
+    serving_ms: float | None = None
 
 
 class SearchResult(Record):

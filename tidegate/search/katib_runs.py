@@ -17,8 +17,8 @@ from tidegate.models.catalogue import algorithm as find_algorithm
 from tidegate.models.interface import Algorithm
 from tidegate.records import SearchResult, TrialResult
 from tidegate.search.cluster_api import EXPERIMENTS, PODS, TRIALS, Clock, ClusterApi, ClusterError
-from tidegate.search.ensemble import with_ensemble
 from tidegate.search.experiments import RunningExperiment, submit, take_away
+from tidegate.search.finish import finish
 from tidegate.search.katib import ExperimentPlan, shares
 from tidegate.search.leftovers import find_owner, remove_leftovers
 from tidegate.search.local import available_cores
@@ -26,7 +26,8 @@ from tidegate.search.outcome import BENCHMARK_NUMBER, SearchFailed, best_of, con
 from tidegate.search.pods import WORKSPACE
 from tidegate.search.process import TrialOrder, TrialProcess, start_trial, wait_for_any
 from tidegate.search.progress import SearchProgress
-from tidegate.search.trial import VALIDATION_SCORES
+from tidegate.search.tasks import Room
+from tidegate.search.trial import VALIDATION_OUTPUTS, VALIDATION_SCORES
 from tidegate.search.trial_objects import created_at, ending, is_complete, read_trial, why_waiting
 
 _EXPERIMENT_LABEL = "katib.kubeflow.org/experiment"
@@ -148,7 +149,8 @@ class _KatibSearch:
             benchmark = self._start_benchmark()
             self._watch(benchmark)
             result = self._conclude()
-            result = with_ensemble(result, self._features_folder, self._config, self._out)
+            room = Room(1, available_cores(), self._seconds_left)
+            result = finish(result, self._features_folder, self._config, self._out, room)
             finished = True
         finally:
             if benchmark is not None and self._benchmark is None:
@@ -190,6 +192,7 @@ class _KatibSearch:
         return place
 
     def _plans(self, features: str) -> list[ExperimentPlan]:
+        assert self._config.trials is not None  # katib always counts: SearchConfig sees to it
         counts = shares(self._config.trials, [entry.name for entry in self._algorithms])
         if BENCHMARK.name in counts:
             counts[BENCHMARK.name] = max(0, counts[BENCHMARK.name] - 1)  # trial 0 is one of them
@@ -333,6 +336,8 @@ class _KatibSearch:
     def _bring(self, source: Path, target: Path) -> None:
         shutil.copytree(source / "model", target / "model")
         shutil.copyfile(source / VALIDATION_SCORES, target / VALIDATION_SCORES)
+        if (source / VALIDATION_OUTPUTS).exists():
+            shutil.copyfile(source / VALIDATION_OUTPUTS, target / VALIDATION_OUTPUTS)
 
     def _tell(self, result: TrialResult) -> None:
         ended = [*self._results.values(), *([self._benchmark] if self._benchmark else [])]

@@ -1,9 +1,7 @@
 """The search on this machine: trials in processes, under a budget of trials and minutes."""
 
-import itertools
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -14,11 +12,19 @@ from tidegate.errors import BadInput
 from tidegate.models.catalogue import BENCHMARK
 from tidegate.models.catalogue import algorithm as find_algorithm
 from tidegate.records import SearchResult, TrialResult
-from tidegate.search.ensemble import with_ensemble
+from tidegate.search.finish import finish
+from tidegate.search.memory import machine_gib
 from tidegate.search.outcome import BENCHMARK_NUMBER, SearchFailed, best_of
 from tidegate.search.process import TrialOrder, TrialProcess, start_trial, wait_for_any
 from tidegate.search.progress import SearchProgress
+from tidegate.search.schedule import Schedule, Turn
 from tidegate.search.study import Proposal, Study
+from tidegate.search.tasks import Room
+from tidegate.search.warmstart import warm_points
+
+#: How often a look is taken at the memory of running trials.
+_LOOK_SECONDS = 0.2
+_CRASHED = ("failed", "out_of_memory")
 
 
 def run_search(
@@ -31,24 +37,28 @@ def run_search(
     """Try algorithms and hyperparameters; the highest average precision on validation wins.
 
     Trial 0 is the benchmark model with its defaults. It may run on when the minutes end; it
-    stands beside the budget of trials, and cannot win, when `config` does not list it. Every
-    listed algorithm starts with its defaults, and they take turns. An ensemble of the trials wins
+    stands beside the budget of trials, and cannot win, when `config` does not list it. Which
+    algorithm comes next is `tidegate.search.schedule`'s to say. An ensemble of the trials wins
     when it ranks better than the best of them.
+
+    With a budget in trials the same seed and `parallel` give the same trials: trial n is proposed
+    from the results of the first n - `parallel` trials, whatever else has finished.
 
     Parameters
     ----------
     features_folder : Path
         What `tidegate.records.FeatureSet` describes; the holdout is not read.
     out : Path
-        Gets ``trials/NNN/result.json``, ``trials/NNN/model/`` of those that succeeded and, last,
-        ``search.json``.
+        Gets ``trials/NNN/result.json``, ``trials/NNN/model/`` of those that succeeded, what
+        `tidegate.search.finish` leaves and, last, ``search.json``.
     progress : callable, optional
         Called after every trial; the same is printed as one line.
 
     Raises
     ------
     BadInput
-        If an algorithm is unknown, or none of the listed ones finished a trial in time.
+        If an algorithm is unknown, or none of the listed ones finished a trial in time or scores
+        a row as quickly as it must.
     SearchFailed
         If the benchmark model or every trial of the listed algorithms crashed.
     """
@@ -66,11 +76,12 @@ class _Search:
         listed = [find_algorithm(name) for name in dict.fromkeys(config.algorithms)]
         # A stable sort: the benchmark first, then the order of the configuration.
         listed.sort(key=lambda algorithm: algorithm.name != BENCHMARK.name)
+        warm = warm_points(config, listed)
         self._benchmark_can_win = BENCHMARK in listed
-        self._studies = {algorithm.name: Study(algorithm, config) for algorithm in listed}
-        first = [] if self._benchmark_can_win else [Study(BENCHMARK, config)]
-        self._turns = itertools.chain(first, itertools.cycle(self._studies.values()))
-        self._total = config.trials + len(first)
+        self._studies = {entry.name: Study(entry, config, warm[entry.name]) for entry in listed}
+        self._beside = None if self._benchmark_can_win else Study(BENCHMARK, config)
+        most = None if config.trials is None else config.trials + (self._beside is not None)
+        self._most_trials = most
         modules = [module for entry in (BENCHMARK, *listed) for module in entry.preload]
         self._preload = list(dict.fromkeys(modules))
         self._features_folder = features_folder
@@ -79,22 +90,25 @@ class _Search:
         self._progress = progress
         cores = available_cores()
         self._slots = min(config.parallel, cores)
-        self._threads = cores // self._slots
-        self._started = time.monotonic()
-        self._running: dict[int, tuple[Study, Proposal, TrialProcess]] = {}
+        self._schedule = Schedule(listed, config, slots=self._slots, cores=cores)
+        self._memory_gib = 0.9 * machine_gib() / self._slots
+        self._proposals: dict[int, tuple[Study, Proposal]] = {}
+        self._running: dict[int, TrialProcess] = {}
         self._results: dict[int, TrialResult] = {}
+        self._learned = 0
 
     def run(self) -> SearchResult:
         (self._out / "search.json").unlink(missing_ok=True)
-        shutil.rmtree(self._out / "trials", ignore_errors=True)
+        for left_over in ("trials", "distilled"):
+            shutil.rmtree(self._out / left_over, ignore_errors=True)
         try:
             self._run_trials()
         finally:
-            for _, _, trial in self._running.values():
+            for trial in self._running.values():
                 trial.end()
-        stopped_by: Literal["trials", "minutes"] = "trials"
-        if len(self._results) < self._total or self._statuses("out_of_time"):
-            stopped_by = "minutes"
+        timed_out = any(result.status == "out_of_time" for result in self._results.values())
+        short = self._most_trials is None or len(self._results) < self._most_trials
+        stopped_by: Literal["trials", "minutes"] = "minutes" if short or timed_out else "trials"
         best = self._best()
         if best is None:
             raise self._without_winner()
@@ -102,65 +116,103 @@ class _Search:
             trials=tuple(self._results[number] for number in sorted(self._results)),
             best=best.number,
             benchmark=BENCHMARK_NUMBER,
-            seconds=time.monotonic() - self._started,
+            seconds=self._schedule.elapsed(),
             stopped_by=stopped_by,
         )
-        result = with_ensemble(result, self._features_folder, self._config, self._out)
+        room = Room(self._slots, available_cores() // self._slots, self._schedule.seconds_left)
+        result = finish(result, self._features_folder, self._config, self._out, room)
+        result = result.model_copy(update={"seconds": self._schedule.elapsed()})
         store.write_record(self._out / "search.json", result)
         return result
 
     def _run_trials(self) -> None:
-        numbers = iter(range(self._total))
         while True:
-            while len(self._running) < self._slots and self._seconds_left() > 0:
-                number = next(numbers, None)
-                if number is None:
-                    break
-                self._start(number)
+            while len(self._running) < self._slots and self._start_next():
+                pass
             if not self._running:
                 return
-            only_benchmark = self._running.keys() == {BENCHMARK_NUMBER}
-            timed = None if only_benchmark and self._seconds_left() == 0 else self._seconds_left()
-            wait_for_any([trial for _, _, trial in self._running.values()], timed)
-            for number, (_, _, trial) in list(self._running.items()):
-                result = trial.collect()
-                if result is None and self._seconds_left() == 0 and number != BENCHMARK_NUMBER:
+            wait_for_any(list(self._running.values()), self._patience())
+            for number, trial in list(self._running.items()):
+                result = trial.collect() or trial.end_if_too_large()
+                out_of_time = self._schedule.trial_seconds_left() == 0
+                if result is None and out_of_time and number != BENCHMARK_NUMBER:
                     result = trial.end()
                 if result is not None:
                     self._finish(number, result)
 
-    def _start(self, number: int) -> None:
-        study = next(self._turns)
+    def _patience(self) -> float:
+        left = self._schedule.trial_seconds_left()
+        return min(_LOOK_SECONDS, left) if left else _LOOK_SECONDS
+
+    def _start_next(self) -> bool:
+        """Start the next trial if one may start now."""
+        number = len(self._results) + len(self._running)
+        if number == self._most_trials or self._schedule.trial_seconds_left() == 0:
+            return False
+        turn: Turn | None
+        if number == BENCHMARK_NUMBER:
+            turn = self._schedule.benchmark_turn(BENCHMARK.name)
+        else:
+            if self._schedule.is_counted and not self._learn_before(number):
+                return False
+            turn = self._schedule.turn(len(self._running))
+        if turn is None:
+            return False
+        study = self._studies.get(turn.algorithm) or self._beside
+        assert study is not None
         proposal = study.propose()
+        self._proposals[number] = (study, proposal)
+        resources = proposal.algorithm.resources
         order = TrialOrder(
             number=number,
-            algorithm=proposal.algorithm.name,
+            algorithm=turn.algorithm,
             params=proposal.params,
             stop_rule=proposal.stop_rule,
             seed=self._config.seed,
-            threads=self._threads,
+            threads=turn.threads,
             features_folder=self._features_folder,
             out=self._folder(number),
+            seconds=turn.seconds,
+            memory_gib=self._config.memory_gib or max(resources.memory_gib, self._memory_gib),
         )
-        self._running[number] = (study, proposal, start_trial(order, self._preload))
+        self._running[number] = start_trial(order, self._preload)
+        return True
+
+    def _learn_before(self, number: int) -> bool:
+        """Learn from the first `number` - parallel trials, no others; False while one still runs.
+
+        With a budget in trials a proposal then never depends on which trial ended first.
+        """
+        while self._learned <= number - self._config.parallel:
+            if self._learned not in self._results:
+                return False
+            self._learn(self._learned)
+            self._learned += 1
+        return True
+
+    def _learn(self, number: int) -> None:
+        study, proposal = self._proposals[number]
+        study.learn(proposal, self._results[number])
+        self._schedule.learn(self._results[number])
 
     def _finish(self, number: int, result: TrialResult) -> None:
-        study, proposal, _ = self._running.pop(number)
-        study.learn(proposal, result)
+        del self._running[number]
         self._results[number] = result
+        if not self._schedule.is_counted:
+            self._learn(number)
         folder = self._folder(number)
         if result.status != "succeeded":
             shutil.rmtree(folder, ignore_errors=True)
         store.write_record(folder / "result.json", result)
-        if number == BENCHMARK_NUMBER and result.status == "failed":
+        if number == BENCHMARK_NUMBER and result.status in _CRASHED:
             raise SearchFailed(f"the benchmark model failed: {result.error}")
         best = self._best()
         told = SearchProgress.after(
             result,
             finished=len(self._results),
-            total=self._total,
+            total=self._most_trials or self._trials_expected(),
             best=None if best is None else best.average_precision,
-            seconds_left=self._seconds_left(),
+            seconds_left=self._schedule.seconds_left(),
         )
         print(told.line(), flush=True)
         if result.error is not None:
@@ -168,14 +220,13 @@ class _Search:
         if self._progress is not None:
             self._progress(told)
 
+    def _trials_expected(self) -> int:
+        """Return how many trials the minutes will have held at the pace so far."""
+        spent = self._schedule.elapsed() / (self._config.minutes * 60)
+        return max(len(self._results), round(len(self._results) / max(spent, 1e-6)))
+
     def _folder(self, number: int) -> Path:
         return self._out / "trials" / f"{number:03d}"
-
-    def _seconds_left(self) -> float:
-        return max(0.0, self._config.minutes * 60 - (time.monotonic() - self._started))
-
-    def _statuses(self, status: str) -> int:
-        return sum(result.status == status for result in self._results.values())
 
     def _best(self) -> TrialResult | None:
         return best_of(self._results.values(), benchmark_can_win=self._benchmark_can_win)
@@ -184,7 +235,7 @@ class _Search:
         failed = [
             result
             for result in self._results.values()
-            if result.status == "failed"
+            if result.status in _CRASHED
             and (result.number != BENCHMARK_NUMBER or self._benchmark_can_win)
         ]
         names = ", ".join(self._studies)

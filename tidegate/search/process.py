@@ -12,16 +12,19 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 from pydantic import TypeAdapter
 
 from tidegate.models.catalogue import algorithm as find_algorithm
 from tidegate.records import CurvePoint, Params, TrialResult
+from tidegate.search.curve import curve_verdict
 from tidegate.search.medianstop import StopRule
+from tidegate.search.memory import held_gib
 
 _PRELOAD = ("tidegate.search.trial", "scipy.sparse", "pandas", "pyarrow.parquet", "sklearn.metrics")
 _MESSAGE: TypeAdapter[CurvePoint | TrialResult] = TypeAdapter(CurvePoint | TrialResult)
@@ -39,6 +42,8 @@ class TrialOrder:
     threads: int
     features_folder: Path
     out: Path
+    seconds: float | None = None
+    memory_gib: float = float("inf")
 
 
 @dataclass
@@ -71,6 +76,18 @@ class TrialProcess:
         self._close(grace_seconds=0)
         return self._ended("out_of_time", None)
 
+    def end_if_too_large(self) -> TrialResult | None:
+        """Kill a process that holds more memory than its order allows; None for any other."""
+        held = held_gib(self.process.pid or 0)
+        if held <= self.order.memory_gib:
+            return None
+        self._close(grace_seconds=0)
+        return self._ended(
+            "out_of_memory",
+            f"it held {held:.2f} GiB of memory and its limit is {self.order.memory_gib:g}: "
+            "raise search.memory_gib or give it fewer rows",
+        )
+
     def _close(self, grace_seconds: float) -> None:
         self.process.join(grace_seconds)
         self.process.kill()
@@ -87,6 +104,7 @@ class TrialProcess:
                 "curve": self._curve,
                 "seconds": time.monotonic() - self.started,
                 "error": error,
+                "verdict": curve_verdict(self._curve),
             }
         )
 
@@ -99,16 +117,22 @@ def start_trial(order: TrialOrder, preload: Sequence[str]) -> TrialProcess:
     preload : sequence of str
         Modules that the first call has imported once for this and all later trials.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*_PRELOAD, *preload])
-    receiving, sending = context.Pipe(duplex=False)
-    process = context.Process(
-        target=_run, args=(order, sending), name=f"trial-{order.number}", daemon=True
-    )
-    with _environment(_quiet_threads(order.threads)), _nameless_main():
-        process.start()
+    receiving, sending = multiprocessing.get_context("forkserver").Pipe(duplex=False)
+    process = child(_run, (order, sending), threads=order.threads, preload=preload)
     sending.close()
     return TrialProcess(order, receiving, process)
+
+
+def child(
+    target: Callable[..., None], arguments: tuple[Any, ...], *, threads: int, preload: Sequence[str]
+) -> multiprocessing.process.BaseProcess:
+    """Start a process that ends with this one and keeps to so many threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([*_PRELOAD, *preload])
+    process = context.Process(target=_guarded, args=(target, arguments), daemon=True)
+    with _environment(_quiet_threads(threads)), _nameless_main():
+        process.start()
+    return process
 
 
 def wait_for_any(trials: Sequence[TrialProcess], timeout_seconds: float | None) -> None:
@@ -116,11 +140,15 @@ def wait_for_any(trials: Sequence[TrialProcess], timeout_seconds: float | None) 
     wait([trial.connection for trial in trials], timeout_seconds)
 
 
+def _guarded(target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search decides when its trials end
+    _leave_with_parent()
+    target(*arguments)
+
+
 def _run(order: TrialOrder, sending: Connection) -> None:
     from tidegate.search.trial import run_trial
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search decides when its trials end
-    _leave_with_parent()
     started = time.monotonic()
 
     def send(message: CurvePoint | TrialResult) -> None:
@@ -137,6 +165,7 @@ def _run(order: TrialOrder, sending: Connection) -> None:
             out=order.out,
             report=send,
             stop_rule=order.stop_rule,
+            seconds=order.seconds,
         )
     except BaseException as error:
         last_line = f"{type(error).__name__}: {error}".strip().splitlines()[-1]

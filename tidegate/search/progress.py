@@ -10,7 +10,7 @@ from tidegate.records import Record, TrialResult
 
 _LINE = re.compile(
     r"trial (?P<finished>\d+)/(?P<total>\d+) (?P<algorithm>\S+)"
-    r"(?: (?P<status>early_stopped|failed|out_of_time))?"
+    r"(?: (?P<status>early_stopped|failed|out_of_time|out_of_memory))?"
     r"(?: average_precision=(?P<average_precision>[\d.]+))?"
     r"(?: best=(?P<best>[\d.]+))?"
     r" \((?P<seconds>[\d.]+) s, (?P<seconds_left>\d+) s left\)"

@@ -5,6 +5,7 @@ Katib's ``multivariate-tpe`` is the same sampler with the same settings.
 
 import itertools
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +28,7 @@ class Proposal:
 
 
 class Study:
-    """One algorithm's trials so far; the first proposal is its defaults.
+    """One algorithm's trials so far; its defaults come first, then the points of a warm start.
 
     A grid's points follow in their order, and random ones when it is through.
 
@@ -37,7 +38,9 @@ class Study:
         If the configuration's strategy runs on Katib alone.
     """
 
-    def __init__(self, algorithm: Algorithm, config: SearchConfig) -> None:
+    def __init__(
+        self, algorithm: Algorithm, config: SearchConfig, warm: Sequence[Params] = ()
+    ) -> None:
         import optuna
 
         self._algorithm = algorithm
@@ -49,7 +52,9 @@ class Study:
             sampler = _sampler(config)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
         self._study.enqueue_trial(dict(algorithm.defaults))
-        if config.strategy == "grid":
+        for point in warm:
+            self._study.enqueue_trial(dict(point), skip_if_exists=True)
+        if config.strategy == "grid" and config.trials is not None:
             points = grid_points(algorithm.search_space, algorithm.defaults, config.trials)
             for values in itertools.product(*points.values()):
                 self._study.enqueue_trial(dict(zip(points, values, strict=True)))

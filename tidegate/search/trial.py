@@ -19,13 +19,26 @@ from tidegate.features.blocks import Blocks
 from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm as find_algorithm
 from tidegate.models.interface import Algorithm, Evaluation, Labels, Setting, Weights
-from tidegate.models.quality import average_precision, log_loss
-from tidegate.records import LABEL, WEIGHT, CurvePoint, Params, SplitName, TrialResult
+from tidegate.models.quality import measured
+from tidegate.models.target import labels_of, score_of
+from tidegate.records import (
+    WEIGHT,
+    CurvePoint,
+    FeatureSet,
+    Params,
+    SplitName,
+    Target,
+    TrialResult,
+)
+from tidegate.search.curve import curve_verdict
 from tidegate.search.medianstop import StopRule
+from tidegate.search.serving_cost import serving_ms
 from tidegate.search.space import parse_words
 
 #: What a model scored the validation rows, beside the model: an ensemble is chosen by them.
 VALIDATION_SCORES = "validation.npy"
+#: All its outputs of the same rows, where they are more than two classes.
+VALIDATION_OUTPUTS = "validation_outputs.npy"
 #: Katib's collector must find the trial's process while it lives.
 _SHORTEST_JOB_SECONDS = 2.0
 
@@ -39,10 +52,13 @@ class TrialStopped(Exception):
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
+    """What a trial reads of a split."""
+
     X: Blocks
     y: Labels
     weight: Weights
+    target: Target
 
 
 def run_trial(
@@ -57,6 +73,7 @@ def run_trial(
     report: Callable[[CurvePoint], None],
     stop_rule: StopRule | None = None,
     most_reports: int | None = None,
+    seconds: float | None = None,
 ) -> TrialResult:
     """Train one model and leave it in ``out/model``.
 
@@ -70,6 +87,8 @@ def run_trial(
         Ends the trial early; it then leaves no model.
     most_reports : int, optional
         Ends the trial at this report of its curve, likewise.
+    seconds : float, optional
+        How long the whole trial may take; the model is told what reading the rows left of it.
 
     Returns
     -------
@@ -78,7 +97,8 @@ def run_trial(
         ``early_stopped`` with the figures last reported.
     """
     started = time.monotonic()
-    train, validation = (_rows(features_folder, split) for split in ("train", "validation"))
+    train, validation = (read_rows(features_folder, split) for split in ("train", "validation"))
+    target = train.target
     curve: list[CurvePoint] = []
 
     def observe(point: CurvePoint) -> None:
@@ -90,7 +110,8 @@ def run_trial(
         if len(curve) == most_reports:
             raise TrialStopped
 
-    model = algorithm.build(params, Setting(seed, threads))
+    left = None if seconds is None else max(1.0, seconds - (time.monotonic() - started))
+    model = algorithm.build(params, Setting(seed, threads, target, left))
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
         model.fit(train.X, train.y, train.weight, evaluation)
@@ -104,14 +125,18 @@ def run_trial(
             log_loss=curve[-1].validation_log_loss,
             curve=tuple(curve),
             seconds=time.monotonic() - started,
+            verdict=curve_verdict(curve),
         )
-    score = model.predict_proba(validation.X)[:, 1]
-    reached = average_precision(validation.y, score, validation.weight)
-    loss = log_loss(validation.y, score, validation.weight)
+    outputs = model.predict_proba(validation.X)
+    reached, loss = measured(target, validation.y, outputs, validation.weight)
     _require_finite(reached, loss)
     with store.new_directory(out / "model") as folder:
         model.save(folder)
-    np.save(out / VALIDATION_SCORES, score, allow_pickle=False)
+    np.save(out / VALIDATION_SCORES, score_of(target, outputs), allow_pickle=False)
+    if target.kind != "binary":
+        np.save(out / VALIDATION_OUTPUTS, outputs, allow_pickle=False)
+    loaded = algorithm.load(out / "model")
+    cost_ms = serving_ms(loaded, validation.X, features_folder)
     return TrialResult(
         number=number,
         algorithm=algorithm.name,
@@ -121,6 +146,8 @@ def run_trial(
         log_loss=loss,
         curve=tuple(curve),
         seconds=time.monotonic() - started,
+        verdict=curve_verdict(curve),
+        serving_ms=cost_ms,
     )
 
 
@@ -129,12 +156,15 @@ def _require_finite(*figures: float) -> None:
         raise ValueError(f"the model's scores are not finite: measured {figures}")
 
 
-def _rows(features_folder: Path, split: SplitName) -> _Rows:
+def read_rows(features_folder: Path, split: SplitName) -> Rows:
+    """Return one split of a feature set with its labels and weights."""
+    target = store.read_record(features_folder / "features.json", FeatureSet).target
     X, roles = load_features(features_folder, split)
-    return _Rows(
+    return Rows(
         X=X,
-        y=roles[LABEL].to_numpy(dtype=np.int8),
+        y=labels_of(target, roles),
         weight=roles[WEIGHT].to_numpy(dtype=np.float64),
+        target=target,
     )
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from kserve.protocol.infer_type import InferInput, InferOutput, InferRequest, InferResponse
 from prometheus_client import Counter, Histogram
 
+from tidegate.models.target import score_of
 from tidegate.records import BundleManifest
 from tidegate.serving.schema import (
     Reason,
@@ -50,6 +51,9 @@ class Scorer(Protocol):
     def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
         """Return the score of each row, shape (rows,)."""
 
+    def output_rows(self, rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
+        """Return all outputs of each row, shape (rows, outputs of the manifest's target)."""
+
 
 class ScoringFailed(Exception):
     """The model failed on a request that kept the schema: a defect, never the client's fault."""
@@ -61,7 +65,9 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
     V1: ``{"instances": [{"text": "…"}]}`` is answered by ``{"predictions": [{"score",
     "flagged", "threshold", "model_version"}]}``. V2, over REST and gRPC: one tensor a column
     is answered by ``score`` (FP64), ``flagged`` (BOOL), both of shape [rows], ``threshold``
-    (FP64, shape [1]) and ``model_version``.
+    (FP64, shape [1]) and ``model_version``. A model of classes or of several tasks adds the
+    probability of each: ``probabilities`` by name in V1, one FP64 tensor
+    ``probability_OUTPUT`` an output in V2.
 
     A bundle without a threshold (its evaluation ended in a hold) may be served, for shadow and
     review: ``flagged`` and ``threshold`` are then null in V1 and absent in V2, where the
@@ -126,11 +132,12 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """Return the V2 metadata of the outputs."""
-        score = {"name": "score", "datatype": "FP64", "shape": [-1]}
+        names = ["score", *(f"probability_{name}" for name in self._output_names)]
+        scores = [{"name": name, "datatype": "FP64", "shape": [-1]} for name in names]
         if self._bundle.manifest.threshold is None:
-            return [score]
+            return scores
         return [
-            score,
+            *scores,
             {"name": "flagged", "datatype": "BOOL", "shape": [-1]},
             {"name": "threshold", "datatype": "FP64", "shape": [1]},
         ]
@@ -154,12 +161,12 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
             self.count_rejected(refusal.reason)
             raise
         loop = asyncio.get_running_loop()
-        scores = await loop.run_in_executor(self._executor, self._score, rows)
+        scores, outputs = await loop.run_in_executor(self._executor, self._score, rows)
         threshold = self._bundle.manifest.threshold
         flagged = None if threshold is None else scores >= threshold
         self._count(protocol, scores, flagged)
         if isinstance(payload, InferRequest):
-            return self._v2_response(payload, scores, flagged)
+            return self._v2_response(payload, scores, flagged, outputs)
         return {
             "predictions": [
                 {
@@ -168,9 +175,21 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
                     "threshold": threshold,
                     "model_version": self.version,
                 }
+                | self._probabilities(outputs, i)
                 for i, score in enumerate(scores)
             ]
         }
+
+    @property
+    def _output_names(self) -> tuple[str, ...]:
+        """What is told beside the score; nothing of two classes, whose score says it all."""
+        target = self._bundle.manifest.target
+        return () if target.kind == "binary" else target.outputs
+
+    def _probabilities(self, outputs: npt.NDArray[np.float64], row: int) -> dict[str, Any]:
+        if not self._output_names:
+            return {}
+        return {"probabilities": dict(zip(self._output_names, outputs[row].tolist(), strict=True))}
 
     def _checked_rows(self, payload: object) -> list[Row]:
         if isinstance(payload, InferRequest):
@@ -180,18 +199,25 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
             raise RequestRefused("missing_field", "instances", "is required: a list of objects")
         return rows_from_instances(payload["instances"], self.inputs, max_rows=self._max_rows)
 
-    def _score(self, rows: list[Row]) -> npt.NDArray[np.float64]:
+    def _score(self, rows: list[Row]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return the score of each row and what is told beside it, shape (rows, outputs)."""
+        outputs = np.empty((len(rows), 0))
         try:
-            scores = np.asarray(self._bundle.score_rows(rows), dtype=np.float64)
+            if self._output_names:
+                outputs = np.asarray(self._bundle.output_rows(rows), dtype=np.float64)
+                scores = score_of(self._bundle.manifest.target, outputs)
+            else:
+                scores = np.asarray(self._bundle.score_rows(rows), dtype=np.float64)
         except Exception as error:
             # A library's message may quote the row, so only its type and place are logged.
             place = "".join(traceback.format_tb(error.__traceback__))
             logger.error("scoring failed with %s\n%s", type(error).__name__, place)
             raise ScoringFailed("the model failed on this request") from error
-        if scores.shape != (len(rows),) or not np.isfinite(scores).all():
+        finite = np.isfinite(scores).all() and np.isfinite(outputs).all()
+        if scores.shape != (len(rows),) or not finite:
             logger.error("the model gave %s scores for %d rows", scores.shape, len(rows))
             raise ScoringFailed("the model gave no finite score for every row")
-        return scores
+        return scores, outputs
 
     def _count(
         self,
@@ -211,9 +237,14 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
         request: InferRequest,
         scores: npt.NDArray[np.float64],
         flagged: npt.NDArray[np.bool_] | None,
+        probabilities: npt.NDArray[np.float64],
     ) -> InferResponse:
         shape = [len(scores)]
         outputs = [InferOutput("score", shape, "FP64", scores.tolist())]
+        outputs += [
+            InferOutput(f"probability_{name}", shape, "FP64", column.tolist())
+            for name, column in zip(self._output_names, probabilities.T, strict=True)
+        ]
         if flagged is not None:
             outputs.append(InferOutput("flagged", shape, "BOOL", flagged.tolist()))
             threshold = [self._bundle.manifest.threshold]

@@ -4,7 +4,7 @@ import scipy.sparse as sp
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tidegate.models.boosted import select_columns
+from tidegate.models.selection import select_columns
 
 
 def matrix(*columns):

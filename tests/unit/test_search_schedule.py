@@ -1,0 +1,113 @@
+"""The budget, played through on a clock that nobody waits for."""
+
+from dataclasses import replace
+
+import pytest
+
+from tidegate.config import SearchConfig
+from tidegate.models.catalogue import algorithm
+from tidegate.records import TrialResult
+from tidegate.search.schedule import Schedule
+
+LOGISTIC, XGBOOST = algorithm("logistic"), algorithm("xgboost")
+LONG = replace(LOGISTIC, name="long", relative_cost=50.0, plans_by_seconds=True)
+SECONDS = {"logistic": 2.0, "xgboost": 8.0, "long": 30.0}
+
+
+class Play:
+    """One slot: every trial takes its seconds and reaches what `reached` says."""
+
+    def __init__(self, algorithms, reached=lambda name, count: 0.5 + 0.1 * count, **told):
+        self.now = 0.0
+        config = SearchConfig.model_validate({"minutes": 5, "parallel": 1, **told})
+        self.schedule = Schedule(algorithms, config, slots=1, cores=2, clock=lambda: self.now)
+        self.reached = reached
+        self.turns = []
+
+    def run(self, most=10_000):
+        turn = self.schedule.benchmark_turn("logistic")
+        while turn is not None and len(self.turns) < most:
+            began = self.now
+            takes = SECONDS[turn.algorithm]
+            if turn.algorithm == "long" and turn.seconds:
+                takes = turn.seconds
+            self.now += takes
+            self.turns.append((began, turn))
+            count = sum(past.algorithm == turn.algorithm for _, past in self.turns)
+            result = TrialResult(
+                number=len(self.turns) - 1,
+                algorithm=turn.algorithm,
+                params={},
+                status="succeeded",
+                average_precision=min(0.99, self.reached(turn.algorithm, count)),
+                seconds=takes,
+            )
+            self.schedule.learn(result)
+            turn = self.schedule.turn(0)
+        return self
+
+    def names(self):
+        return [turn.algorithm for _, turn in self.turns]
+
+
+def test_minutes_are_used_up_and_trials_end_before_the_final_stage():
+    play = Play([LOGISTIC, XGBOOST]).run()
+    assert 0.85 * 300 < play.now <= 0.95 * 300
+    assert play.names()[:2] == ["logistic", "xgboost"]
+
+
+def test_the_final_stage_keeps_time_for_the_winners_folds():
+    play = Play([LOGISTIC], crossfit_folds=5).run()
+    assert play.now <= 0.95 * 300 - 5 * SECONDS["logistic"] + 1e-9
+
+
+def test_a_trial_is_not_started_when_it_cannot_end_in_time():
+    play = Play([LOGISTIC, XGBOOST]).run()
+    for began, turn in play.turns[4:]:
+        assert began + SECONDS[turn.algorithm] <= 0.95 * 300 + 1e-9
+
+
+def test_the_long_trial_gets_its_share_of_the_minutes_with_every_core():
+    play = Play([LOGISTIC, XGBOOST, LONG], reached=lambda n, c: 0.5 + 0.01 * c).run()
+    (began, turn), *others = [entry for entry in play.turns if entry[1].algorithm == "long"]
+    assert turn.threads == 2
+    assert turn.seconds >= 0.9 * 0.6 * 0.95 * 300 - 1
+    assert began + turn.seconds < 0.95 * 300
+    assert not [entry for entry in others if entry[0] < began]
+    assert {turn.threads for _, turn in play.turns if turn.algorithm != "long"} == {2}
+
+
+def test_the_long_trial_starts_early_when_nothing_else_is_expected_to_improve():
+    play = Play([LOGISTIC, LONG], reached=lambda name, count: 0.8).run()
+    began = next(began for began, turn in play.turns if turn.algorithm == "long")
+    late = Play([LOGISTIC, LONG], reached=lambda name, count: 0.5 + 0.002 * count).run()
+    assert began < next(began for began, turn in late.turns if turn.algorithm == "long")
+
+
+def test_no_trial_runs_beside_the_long_one():
+    play = Play([LONG])
+    assert play.schedule.turn(1) is None
+    assert play.schedule.turn(0).algorithm == "long"
+    assert play.schedule.turn(1) is None
+
+
+def test_a_budget_in_trials_does_not_depend_on_seconds():
+    def names(pace):
+        for name in SECONDS:
+            SECONDS[name] *= pace
+        try:
+            told = {"trials": 12, "minutes": None}
+            return Play([LOGISTIC, XGBOOST, LONG], **told).run(12).names()
+        finally:
+            for name in SECONDS:
+                SECONDS[name] /= pace
+
+    assert names(1) == names(7)
+    assert len(names(1)) == 12
+
+
+def test_a_budget_in_trials_tells_no_seconds_unless_there_are_minutes():
+    unlimited = Play([LOGISTIC, LONG], trials=4, minutes=None).run(4)
+    assert [turn.seconds for _, turn in unlimited.turns] == [None] * 4
+    limited = Play([LONG], trials=4, minutes=1)
+    assert limited.schedule.turn(0).seconds == pytest.approx(57)

@@ -1,0 +1,254 @@
+"""A pre-trained text encoder, fine-tuned: all of it, its upper layers, LoRA, or only a head."""
+
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tidegate import store
+from tidegate.errors import BadInput
+from tidegate.features.blocks import Blocks
+from tidegate.features.encoder_folder import (
+    TOKENIZER,
+    default_encoder,
+    encoder_folder,
+    encoder_shape,
+)
+from tidegate.models.interface import (
+    Algorithm,
+    Choice,
+    Evaluation,
+    FloatRange,
+    IntRange,
+    Labels,
+    Resources,
+    Scores,
+    Setting,
+    Weights,
+)
+from tidegate.models.outputs import (
+    curve_point,
+    fitted_temperature,
+    logit_count,
+    merged,
+    probabilities,
+)
+from tidegate.models.tokens import Tokens, batches_by_length, read_tokenizer, tokenized
+from tidegate.records import CurvePoint, Params, Target
+
+if TYPE_CHECKING:
+    from tidegate.models.torch_encoder import Encoder
+
+#: Most tokens of a text; fewer where 99 of 100 training texts are shorter.
+MOST_TOKENS = 128
+LOW_RANK = 8
+HEAD_RATE = 1e-3
+#: A layer learns this much slower than the one above it (Sun et al., 2019).
+LAYER_DECAY = 0.9
+#: Hidden states of the frozen layers are kept when they take no more than this, as float16.
+CACHE_BYTES = 3 * 2**30
+
+_GRAPH, _ABOUT = "model.onnx", "encoder.json"
+_HEAD_EPOCHS: Final = 8
+Floats = npt.NDArray[np.float32]
+
+
+class EncoderModel:
+    """An encoder and a head over its mean-pooled vector.
+
+    Parameters
+    ----------
+    params : mapping
+        A point of `ENCODER`'s search space.
+    setting : Setting
+        Its `encoder` names the folder to start from; `seconds` bounds the learning.
+    """
+
+    def __init__(self, params: Params, setting: Setting) -> None:
+        self._params = params
+        self._setting = setting
+        self._target = setting.target
+        self._longest = MOST_TOKENS
+        self._temperature = 1.0
+        self._tokenizer: Any = None
+        self._tokenizer_json = ""
+        self._encoder: Encoder | None = None
+        self._session: Any = None
+
+    def fit(
+        self,
+        X: Blocks,
+        y: Labels,
+        sample_weight: Weights,
+        evaluation: Evaluation | None = None,
+    ) -> "EncoderModel":
+        """Learn from rows of positive weight; equal texts of one label count as one, heavier.
+
+        With `evaluation`, keep the weights of the lowest validation log-loss and the temperature
+        that calibrates them.
+        """
+        from tidegate.models.torch_training import quiet_and_seeded
+
+        started = time.monotonic()
+        uri = self._setting.encoder or default_encoder()
+        if uri is None:
+            raise BadInput("search.encoder", "no encoder is named or installed", "name a folder")
+        folder = encoder_folder(uri)
+        self._tokenizer = read_tokenizer(folder)
+        self._tokenizer_json = (folder / TOKENIZER).read_text(encoding="utf-8")
+        shape = encoder_shape(folder)
+        used = sample_weight > 0
+        texts = X.take(used).texts()
+        tokens = tokenized(self._tokenizer, texts, min(MOST_TOKENS, shape.longest))
+        self._longest = int(np.ceil(np.percentile(tokens.lengths, 99)))
+        if tokens.lengths.max() > self._longest:
+            tokens = tokenized(self._tokenizer, texts, self._longest)
+        with quiet_and_seeded(self._setting):
+            self._learn(folder, tokens, y[used], sample_weight[used], evaluation, started)
+        return self
+
+    def _learn(
+        self,
+        folder: Path,
+        tokens: Tokens,
+        y: Labels,
+        weight: Weights,
+        evaluation: Evaluation | None,
+        started: float,
+    ) -> None:
+        from tidegate.models.torch_encoder import Encoder, Inputs, parameter_groups, read_weights
+        from tidegate.models.torch_training import Course, Data, as_labels, as_shares, learn, on_gpu
+
+        keys = [tokens.row(row) + y[row].tobytes() for row in range(len(y))]
+        rows, weight = merged(keys, weight)
+        y = y[rows]
+        shape = encoder_shape(folder)
+        mode = str(self._params["mode"])
+        trained = {"frozen": 0, "top": int(self._params["layers"])}.get(mode, shape.layers)
+        encoder = Encoder(
+            shape,
+            logit_count(self._target),
+            float(self._params["dropout"]),
+            first=max(0, shape.layers - trained),
+        )
+        read_weights(encoder, folder)
+        encoder.start_head_at(self._target, y, weight)
+        if mode == "lora":
+            encoder.add_low_rank(LOW_RANK)
+        encoder.to("cuda" if on_gpu(self._setting) else "cpu")
+        inputs = Inputs(encoder, tokens, CACHE_BYTES)
+        labels = as_labels(self._target, y)
+        share = as_shares(weight)
+        batch_rows, lengths = int(self._params["batch"]), tokens.lengths[rows]
+
+        def schedule(epoch: int) -> list[npt.NDArray[np.int64]]:
+            return batches_by_length(
+                lengths, batch_rows, batch_rows * 64, (self._setting.seed, epoch)
+            )
+
+        def batch(chosen: npt.NDArray[np.int64]) -> Mapping[str, Any]:
+            found = inputs.batch(rows[chosen])
+            return {**found, "labels": labels[chosen], "weight": share[chosen]}
+
+        evaluate, held_out = None, None
+        if evaluation is not None:
+            asked = evaluation
+            seen = tokenized(self._tokenizer, asked.X.texts(), self._longest)
+            held_out = Inputs(encoder, seen, CACHE_BYTES)
+
+            def evaluate(step: int, train_loss: float) -> CurvePoint:
+                point = curve_point(
+                    self._target, step, train_loss, held_out.logits(), asked.y, asked.weight
+                )
+                asked.report(point)
+                return point
+
+        epochs = int(self._params["epochs"]) * (_HEAD_EPOCHS if mode == "frozen" else 1)
+        learn(
+            encoder,
+            parameter_groups(encoder, mode, float(self._params["lr"]), HEAD_RATE, LAYER_DECAY),
+            Data(schedule, batch),
+            self._setting,
+            Course(epochs, started, reports_per_epoch=1 if mode == "frozen" else 2),
+            evaluate,
+        )
+        encoder.merge_low_rank()
+        self._encoder = encoder
+        if held_out is not None and evaluation is not None:
+            self._temperature = fitted_temperature(
+                self._target, held_out.logits(), evaluation.y, evaluation.weight
+            )
+
+    def predict_proba(self, X: Blocks) -> Scores:
+        """Return probabilities of shape (rows, outputs); a fitted model scores as a saved one."""
+        if self._session is None:
+            from tidegate.models.onnx_encoder import open_session
+
+            with tempfile.TemporaryDirectory() as folder:
+                self.save(Path(folder))
+                self._session = open_session(Path(folder) / _GRAPH)
+        tokens = tokenized(self._tokenizer, X.texts(), self._longest)
+        logits = np.zeros((X.rows, logit_count(self._target)))
+        for rows in tokens.by_length():
+            ids, segments, present = tokens.padded(rows, 0)
+            inputs = {"ids": ids, "segments": segments, "present": present}
+            logits[rows] = self._session.run(None, inputs)[0]
+        return probabilities(self._target, logits, self._temperature)
+
+    def save(self, folder: Path) -> None:
+        """Write the ONNX graph, the tokenizer, and what turns logits into probabilities."""
+        from tidegate.models.onnx_encoder import write_graph
+        from tidegate.models.torch_encoder import as_arrays
+
+        assert self._encoder is not None
+        write_graph(folder / _GRAPH, self._encoder.shape, as_arrays(self._encoder))
+        store.write_text(folder / TOKENIZER, self._tokenizer_json)
+        about = {
+            "target": self._target.model_dump(mode="json"),
+            "longest": self._longest,
+            "temperature": self._temperature,
+        }
+        store.write_json(folder / _ABOUT, about)
+
+    @classmethod
+    def load(cls, folder: Path) -> "EncoderModel":
+        """Read what `save` wrote; it scores with one thread and without torch."""
+        from tidegate.models.onnx_encoder import open_session
+
+        about = store.read_json(folder / _ABOUT)
+        model = cls({}, Setting(target=Target.model_validate(about["target"])))
+        model._longest = about["longest"]
+        model._temperature = about["temperature"]
+        model._tokenizer = read_tokenizer(folder)
+        model._session = open_session(folder / _GRAPH)
+        return model
+
+
+ENCODER = Algorithm(
+    name="encoder",
+    build=EncoderModel,
+    load=EncoderModel.load,
+    search_space={
+        "mode": Choice(("top", "whole", "lora", "frozen")),
+        "layers": IntRange(1, 6),
+        "lr": FloatRange(2e-5, 1e-3, log=True),
+        "epochs": IntRange(1, 12),
+        "batch": Choice((16, 32)),
+        "dropout": FloatRange(0.0, 0.3),
+    },
+    defaults={
+        "mode": "top",
+        "layers": 3,
+        "lr": 2e-4,
+        "epochs": 6,
+        "batch": 32,
+        "dropout": 0.1,
+    },
+    resources=Resources(cpu=2, memory_gib=6.0),
+    modalities=frozenset({"text"}),
+    preload=("tidegate.models.torch_encoder", "tidegate.models.torch_training", "sklearn.metrics"),
+)

@@ -1,0 +1,293 @@
+"""A BERT-like encoder and its classification head in torch, for training only.
+
+Post-norm layers, learned positions and GELU (Devlin et al., 2019), one mean-pooled vector a text
+and a linear head. Written out because training has to start at any layer, from hidden states that
+were computed once, and because the same names become the ONNX graph that serves.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+from tidegate.features.encoder_folder import WEIGHTS, EncoderShape
+from tidegate.models.interface import Labels, Weights
+from tidegate.models.tokens import Tokens
+from tidegate.models.torch_training import prior_logits
+from tidegate.records import Target
+
+Tensors = dict[str, npt.NDArray[np.float32]]
+
+_PLACES = {
+    "attention.output.dense": "attended",
+    "attention.output.LayerNorm": "attended_norm",
+    "intermediate.dense": "inner",
+    "output.dense": "outer",
+    "output.LayerNorm": "outer_norm",
+}
+_THREE = ("query", "key", "value")
+
+
+class LowRank(nn.Module):  # type: ignore[misc]
+    """A frozen linear layer and a trained update of low rank (LoRA; Hu et al., 2022)."""
+
+    def __init__(self, frozen: nn.Linear, rank: int) -> None:
+        super().__init__()
+        self.frozen = frozen.requires_grad_(False)
+        self.down = nn.Parameter(torch.randn(rank, frozen.in_features) / rank)
+        self.up = nn.Parameter(torch.zeros(frozen.out_features, rank))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the layer's output with the update, which is scaled by 2."""
+        return self.frozen(x) + 2 * functional.linear(functional.linear(x, self.down), self.up)
+
+    def merged(self) -> nn.Linear:
+        """Return one linear layer that does the same."""
+        with torch.no_grad():
+            self.frozen.weight += 2 * self.up @ self.down
+        return self.frozen
+
+
+class Layer(nn.Module):  # type: ignore[misc]
+    """Self-attention and a feed-forward net, each with its residual and norm."""
+
+    def __init__(self, shape: EncoderShape, dropout: float) -> None:
+        super().__init__()
+        self.heads = shape.heads
+        self.attention: nn.Module = nn.Linear(shape.width, 3 * shape.width)
+        self.attended = nn.Linear(shape.width, shape.width)
+        self.attended_norm = nn.LayerNorm(shape.width, eps=shape.epsilon)
+        self.inner = nn.Linear(shape.width, shape.inner_width)
+        self.outer = nn.Linear(shape.inner_width, shape.width)
+        self.outer_norm = nn.LayerNorm(shape.width, eps=shape.epsilon)
+        self.drop = nn.Dropout(dropout)
+
+    def forward(self, hidden: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Return new hidden states of shape (rows, tokens, width)."""
+        rows, tokens, width = hidden.shape
+        three = self.attention(hidden).view(rows, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(
+            three[0], three[1], three[2], attn_mask=present[:, None, None, :]
+        )
+        mixed = self.attended(mixed.transpose(1, 2).reshape(rows, tokens, width))
+        hidden = self.attended_norm(hidden + self.drop(mixed))
+        return self.outer_norm(hidden + self.drop(self.outer(functional.gelu(self.inner(hidden)))))
+
+
+class Embeddings(nn.Module):  # type: ignore[misc]
+    """Token, position and segment vectors, summed and normed; they are never trained.
+
+    AdamW would step through all 30,000 rows at every batch, for words that fine-tuning sees a
+    few times; on a CPU that costs as much as the layers do.
+    """
+
+    def __init__(self, shape: EncoderShape) -> None:
+        super().__init__()
+        self.word_embeddings = nn.Embedding(shape.vocabulary, shape.width)
+        self.position_embeddings = nn.Embedding(shape.positions, shape.width)
+        self.token_type_embeddings = nn.Embedding(shape.types, shape.width)
+        self.LayerNorm = nn.LayerNorm(shape.width, eps=shape.epsilon)
+        self.first_position = shape.first_position
+        self.requires_grad_(False)
+
+    def forward(self, tokens: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        """Return vectors of shape (rows, tokens, width)."""
+        places = torch.arange(tokens.shape[1], device=tokens.device) + self.first_position
+        return self.LayerNorm(
+            self.word_embeddings(tokens)
+            + self.position_embeddings(places)
+            + self.token_type_embeddings(segments)
+        )
+
+
+class Encoder(nn.Module):  # type: ignore[misc]
+    """An encoder whose layers from `first` on are trained, and its head.
+
+    Parameters
+    ----------
+    shape : EncoderShape
+    outputs : int
+        Logits a row.
+    dropout : float
+        In the trained layers and before the head.
+    first : int
+        The first layer that is trained; those below are frozen.
+    """
+
+    def __init__(self, shape: EncoderShape, outputs: int, dropout: float, first: int) -> None:
+        super().__init__()
+        self.shape, self.first = shape, first
+        self.embeddings = Embeddings(shape)
+        self.layers = nn.ModuleList(
+            Layer(shape, dropout if number >= first else 0.0) for number in range(shape.layers)
+        )
+        self.drop = nn.Dropout(dropout)
+        self.head = nn.Linear(shape.width, outputs)
+        nn.init.normal_(self.head.weight, std=0.02)
+        nn.init.zeros_(self.head.bias)
+        for layer in self.layers[:first]:
+            layer.requires_grad_(False)
+
+    def lower(
+        self, tokens: torch.Tensor, segments: torch.Tensor, present: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the hidden states that the first trained layer sees."""
+        with torch.no_grad():
+            hidden = self.embeddings(tokens, segments)
+            for layer in self.layers[: self.first]:
+                hidden = layer(hidden, present)
+        return hidden
+
+    def upper(self, hidden: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
+        """Return one mean vector a row, from the hidden states that `lower` gave."""
+        for layer in self.layers[self.first :]:
+            hidden = layer(hidden, present)
+        share = present.to(hidden.dtype)[:, :, None]
+        return (hidden * share).sum(1) / share.sum(1)
+
+    def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return logits of a batch of `Inputs`."""
+        if "vector" in batch:
+            return self.classify(batch["vector"])
+        hidden = batch.get("hidden")
+        if hidden is None:
+            hidden = self.lower(batch["tokens"], batch["segments"], batch["present"])
+        return self.classify(self.upper(hidden, batch["present"]))
+
+    def start_head_at(self, target: Target, y: Labels, weight: Weights) -> None:
+        """Let the head give every row the classes' shares before it has learned anything."""
+        self.head.bias.data.copy_(prior_logits(target, y, weight))
+
+    def classify(self, vector: torch.Tensor) -> torch.Tensor:
+        """Return logits of shape (rows, outputs)."""
+        return self.head(self.drop(vector))
+
+    def add_low_rank(self, rank: int) -> None:
+        """Freeze every layer and learn updates of low rank to the attention's projections."""
+        for layer in self.layers:
+            layer.requires_grad_(False)
+            layer.attention = LowRank(layer.attention, rank)
+
+    def merge_low_rank(self) -> None:
+        """Turn what `add_low_rank` added into plain layers."""
+        for layer in self.layers:
+            if isinstance(layer.attention, LowRank):
+                layer.attention = layer.attention.merged()
+
+
+def read_weights(encoder: Encoder, folder: Path) -> None:
+    """Fill an encoder, but not its head, from a checked folder."""
+    from safetensors.numpy import load_file
+
+    state = encoder.state_dict()
+    prefix = encoder.shape.prefix
+    found = {
+        name.removeprefix(prefix): torch.from_numpy(np.asarray(value, dtype=np.float32))
+        for name, value in load_file(folder / WEIGHTS).items()
+        if name.startswith(prefix)
+    }
+    wanted = {name: found[name] for name in state if name.startswith("embeddings.")}
+    for number in range(encoder.shape.layers):
+        source, target = f"encoder.layer.{number}.", f"layers.{number}."
+        for part in ("weight", "bias"):
+            three = [found[f"{source}attention.self.{name}.{part}"] for name in _THREE]
+            wanted[f"{target}attention.{part}"] = torch.cat(three)
+            for theirs, ours in _PLACES.items():
+                wanted[f"{target}{ours}.{part}"] = found[f"{source}{theirs}.{part}"]
+    encoder.load_state_dict(wanted, strict=False)
+
+
+def as_arrays(encoder: Encoder) -> Tensors:
+    """Return every weight by its name here, for the ONNX graph."""
+    encoder.merge_low_rank()
+    state: Mapping[str, torch.Tensor] = encoder.state_dict()
+    return {
+        name: np.ascontiguousarray(value.float().cpu().numpy()) for name, value in state.items()
+    }
+
+
+class Inputs:
+    """Texts as what the trained layers see; what is below them is computed once where it fits.
+
+    Parameters
+    ----------
+    encoder : Encoder
+        On the device that it trains on.
+    tokens : Tokens
+    most_bytes : int
+        Hidden states that would take more are computed at every batch instead.
+    """
+
+    def __init__(self, encoder: Encoder, tokens: Tokens, most_bytes: int) -> None:
+        self._encoder, self._tokens = encoder, tokens
+        self._hidden: npt.NDArray[np.float16] | None = None
+        self._vectors: torch.Tensor | None = None
+        width = encoder.shape.width
+        if encoder.first == encoder.shape.layers:
+            self._vectors = torch.zeros(len(tokens.lengths), width)
+        elif encoder.first and 2 * len(tokens.ids) * width <= most_bytes:
+            self._hidden = np.zeros((len(tokens.ids), width), dtype=np.float16)
+        if self._vectors is not None or self._hidden is not None:
+            self._fill()
+
+    def _fill(self) -> None:
+        encoder, device = self._encoder.eval(), self._encoder.head.weight.device
+        for rows in self._tokens.by_length():
+            batch = {name: value.to(device) for name, value in self._raw(rows).items()}
+            hidden = encoder.lower(batch["tokens"], batch["segments"], batch["present"])
+            if self._vectors is not None:
+                self._vectors[rows] = encoder.upper(hidden, batch["present"]).float().cpu()
+            elif self._hidden is not None:
+                places, present = self._tokens.places(rows)
+                self._hidden[places[present]] = hidden.cpu().numpy()[present]
+        encoder.train()
+
+    def batch(self, rows: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        """Return some rows as `Encoder` takes them, on the CPU."""
+        if self._vectors is not None:
+            return {"vector": self._vectors[rows]}
+        if self._hidden is None:
+            return self._raw(rows)
+        places, present = self._tokens.places(rows)
+        hidden = torch.from_numpy(self._hidden[places].astype(np.float32))
+        return {"hidden": hidden, "present": torch.from_numpy(present)}
+
+    def _raw(self, rows: npt.NDArray[np.int64]) -> dict[str, torch.Tensor]:
+        ids, segments, present = self._tokens.padded(rows, self._encoder.shape.padding)
+        named = {"tokens": ids, "segments": segments, "present": present}
+        return {name: torch.from_numpy(value) for name, value in named.items()}
+
+    def logits(self) -> npt.NDArray[np.float64]:
+        """Return the logits of all rows, with the encoder as it is now."""
+        encoder, device = self._encoder, self._encoder.head.weight.device
+        found = np.zeros((len(self._tokens.lengths), encoder.head.out_features))
+        was_training = encoder.training
+        encoder.eval()
+        with torch.no_grad():
+            for rows in self._tokens.by_length():
+                batch = {name: value.to(device) for name, value in self.batch(rows).items()}
+                found[rows] = encoder(batch).float().cpu().numpy()
+        encoder.train(was_training)
+        return found
+
+
+def parameter_groups(
+    encoder: Encoder, mode: str, rate: float, head_rate: float, layer_decay: float
+) -> Sequence[Mapping[str, Any]]:
+    """Return what AdamW trains, each layer slower than the one above it.
+
+    A head alone and updates of low rank start from nothing, and take ten times the rate.
+    """
+    faster = {"frozen": 5 * head_rate}.get(mode, head_rate)
+    groups: list[Mapping[str, Any]] = [{"params": [*encoder.head.parameters()], "lr": faster}]
+    rate *= 10 if mode == "lora" else 1
+    for height, layer in enumerate(reversed(encoder.layers)):
+        trained = [value for value in layer.parameters() if value.requires_grad]
+        if trained:
+            groups.append({"params": trained, "lr": rate * layer_decay**height})
+    return groups

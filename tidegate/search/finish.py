@@ -1,0 +1,34 @@
+"""After the trials: the ensemble, scores of the training rows, and a light model, as asked for."""
+
+from pathlib import Path
+
+from tidegate.config import SearchConfig
+from tidegate.records import SearchResult
+from tidegate.search.crossfit import crossfit
+from tidegate.search.distill import distill
+from tidegate.search.ensemble import with_ensemble
+from tidegate.search.tasks import Room
+
+
+def finish(
+    result: SearchResult,
+    features_folder: Path,
+    config: SearchConfig,
+    out: Path,
+    room: Room,
+) -> SearchResult:
+    """Return the search's result with its final winner; what else is asked for lands in `out`.
+
+    ``crossfit.npz`` and ``distilled/`` are extras: where the minutes do not hold them, a line says
+    so and the search is none the worse.
+    """
+    result = with_ensemble(result, features_folder, config, out)
+    for wanted, extra, name in (
+        (config.crossfit_folds > 0, crossfit, "cross-fitted scores"),
+        (config.distill, distill, "the distilled model"),
+    ):
+        if not wanted:
+            continue
+        why = extra(result, features_folder, config, out, room)
+        print(f"{name}: {'written' if why is None else f'left out, {why}'}", flush=True)
+    return result
