@@ -11,6 +11,7 @@ from tidegate.evaluation.comparison import Baseline
 from tidegate.evaluation.evaluate import evaluate
 from tidegate.evaluation.report import render_report
 from tidegate.records import (
+    ClassMetrics,
     Column,
     CurvePoint,
     DuplicateSummary,
@@ -150,9 +151,10 @@ CONFIG = {
 DIGESTS = {"data": "ab" * 32, "code": "cd" * 32}
 
 
-def rendered(strength=6.0, weighted=False, **policy):
+def rendered(strength=6.0, weighted=False, classes=False, **policy):
     """Return the evaluation, its page, and the holdout behind them."""
     found, validation, holdout = evaluation_of(strength, weighted, policy.get("prevalence"))
+    found = with_classes(found) if classes else found
     page = render_report(
         evaluation=found,
         validation_scored=validation,
@@ -167,8 +169,22 @@ def rendered(strength=6.0, weighted=False, **policy):
     return found, page, holdout
 
 
-def audited(strength=6.0):
+def with_classes(found):
+    """Return an evaluation as that of a model of two classes."""
+    hate = ClassMetrics(
+        name="hate", n=40, precision=0.81, recall=0.62, f1=0.702, average_precision=None
+    )
+    spam = ClassMetrics(
+        name="spam|ads", n=90, precision=0.9, recall=0.8, f1=0.847, average_precision=0.913
+    )
+    return found.model_copy(
+        update={"classes": (hate, spam), "macro_f1": 0.7745, "roc_auc_ovo": None}
+    )
+
+
+def audited(strength=6.0, classes=False):
     found, _, _ = evaluation_of(strength)
+    found = with_classes(found) if classes else found
     return audit_record(
         evaluation=found,
         snapshot=snapshot(),

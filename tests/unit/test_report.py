@@ -186,6 +186,17 @@ def test_the_model_card_tells_use_figures_limits_and_lineage():
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1
 
 
+def test_the_classes_of_a_model_that_has_them_stand_in_page_card_and_audit():
+    _, page, _ = rendered(classes=True)
+    audit = audited(classes=True)
+    assert "Macro-F1 0.774" in page
+    assert "over pairs of classes" not in page
+    assert page.split('aria-label="Figures by class"')[1].split("</table>")[0].count("<tr>") == 3
+    assert audit.metric("macro_f1").value == 0.7745
+    assert audit.metric("roc_auc_ovo") is None
+    assert "| spam\\|ads | 90 | 90 % | 80 % | 0.847 | 0.913 |" in model_card(audit)
+
+
 def test_the_card_of_an_approved_model_names_who_answers_for_it():
     approval = Approval(approved_by="policy lead", approved_at="2026-03-01T09:00:00+00:00")
     card = model_card(audited().model_copy(update={"approval": approval}))
