@@ -5,10 +5,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.report_sample import rendered
+from pipelines.run_record import RunRecord
+from pipelines.runs_page import runs_page
+from tests.report_sample import evaluation_of, rendered
 from tidegate.evaluation.intervals import wilson
 from tidegate.evaluation.measurement import measure
 from tidegate.evaluation.operating_curve import load_at, operating_curve
+from tidegate.store import write_record
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = (
@@ -291,3 +294,28 @@ def test_paper_shows_the_decision_in_light_without_the_controls(visit, sample):
     assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == (
         "rgb(255, 255, 255)"
     )
+
+
+def test_the_page_of_runs_is_drawn_and_has_the_contrast_of_wcag_aa(visit, tmp_path):
+    found = evaluation_of()[0]
+    runs = []
+    for number in (1, 2):
+        folder = tmp_path / f"run-{number}"
+        write_record(folder / "evaluation.json", found)
+        record = RunRecord(
+            name="comments",
+            status="done",
+            started_at=f"2026-03-0{number}T09:00:00+00:00",
+            run_digest="r",
+            config={"search": {"trials": number}},
+            digests={"source": "d" * 64},
+            versions={},
+            steps=(),
+            decision=found.decision,
+            reasons=found.reasons,
+        )
+        runs.append((folder, record))
+    for scheme in ("light", "dark"):
+        seen = visit(runs_page(runs, beside=tmp_path), color_scheme=scheme)
+        assert seen.page.is_visible("#chart-bounds svg")
+        assert [pair for pair in seen.page.evaluate(CONTRASTS) if pair[1] < 4.5] == []
