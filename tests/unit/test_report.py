@@ -11,6 +11,7 @@ import yaml
 from tests.report_sample import CONFIG, audited, evaluation_of, rendered
 from tidegate.evaluation.model_card import model_card
 from tidegate.records import Approval, AuditRecord
+from tidegate.store import digest_json
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +156,7 @@ def test_the_audit_record_holds_what_a_transparency_report_asks_for():
     assert audit.labels.values == {"spam": 1, "ham": 0}
     assert audit.labels.weights == {"appeal": 1.0, "report": 0.3}
     assert audit.lineage["image"] == CONFIG["cluster"]["image"]
+    assert audit.lineage["configuration"] == digest_json(CONFIG)
     assert audit.metric("precision").low == found.precision_lower_bound
     assert (audit.metric("recall").low, audit.metric("recall").high) == found.recall_ci
     assert audit.fairness == found.fairness

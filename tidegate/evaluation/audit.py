@@ -12,6 +12,7 @@ from tidegate.records import (
     Snapshot,
     ValidationReport,
 )
+from tidegate.store import digest_json
 
 _RULED_OUT = (
     "Deciding on an account as a whole: a score is about one post.",
@@ -47,7 +48,6 @@ def audit_record(
     of accuracy, possible rate of error, safeguards.
     """
     data, policy = _section(config, "data"), _section(config, "policy")
-    image = _section(config, "cluster").get("image")
     return AuditRecord(
         format=1,
         name=evaluation.name,
@@ -82,12 +82,21 @@ def audit_record(
         fairness=evaluation.fairness,
         baseline=evaluation.baseline,
         limits=_limits(evaluation, snapshot, data),
-        lineage={
-            **digests,
-            "snapshot": snapshot.digest,
-            **({"image": str(image)} if image else {}),
-        },
+        lineage=lineage(digests, snapshot, config),
     )
+
+
+def lineage(
+    digests: Mapping[str, str], snapshot: Snapshot, config: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return what a run was made of: digests, the configuration's among them, and the image."""
+    image = _section(config, "cluster").get("image")
+    return {
+        **digests,
+        "configuration": digest_json(config),
+        "snapshot": snapshot.digest,
+        **({"image": str(image)} if image else {}),
+    }
 
 
 def intended_use(evaluation: EvaluationReport) -> str:

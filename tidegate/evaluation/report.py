@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from tidegate.evaluation import charts
+from tidegate.evaluation.audit import lineage
 from tidegate.evaluation.decision import percent
 from tidegate.evaluation.intervals import wilson
 from tidegate.evaluation.operating_curve import OperatingCurve, as_json, load_at, operating_curve
@@ -112,7 +113,7 @@ def render_report(
         broken=data_validation.failures,
         expectation=_expectation,
         config=yaml.safe_dump(_plain(config), sort_keys=False, allow_unicode=True),
-        lineage=_lineage(digests, snapshot, config),
+        lineage=lineage(digests, snapshot, config),
     )
 
 
@@ -251,18 +252,6 @@ def _in_words(evaluation: EvaluationReport) -> str | None:
         f"{percent(evaluation.confidence)} confidence); of 100 violating posts it finds about "
         f"{100 * recall:.0f}."
     )
-
-
-def _lineage(
-    digests: Mapping[str, str], snapshot: Snapshot, config: Mapping[str, Any]
-) -> dict[str, str]:
-    cluster = config.get("cluster")
-    image = cluster.get("image") if isinstance(cluster, Mapping) else None
-    return {
-        **digests,
-        **({"snapshot": snapshot.digest} if "snapshot" not in digests else {}),
-        **({"image": str(image)} if image else {}),
-    }
 
 
 def _plain(value: object) -> object:
