@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from pipelines.cluster_cli import schedule, submit
+from pipelines.simulate_cli import simulate
 from tidegate.errors import BadInput
 
 app = typer.Typer(
@@ -86,6 +87,7 @@ def run(
 
 app.command()(submit)
 app.command()(schedule)
+app.command()(simulate)
 
 
 @app.command(name="compile")

@@ -147,3 +147,28 @@ def test_a_trial_of_few_reports_is_cut_short_and_one_of_all_is_whole(
 def test_reports_that_are_no_share_are_refused(features, tmp_path, capsys, reports):
     assert main([*arguments(features, tmp_path), "--reports", reports, *words()]) == 2
     assert "--reports: expected N/OF" in capsys.readouterr().err
+
+
+def test_a_resumable_algorithm_is_told_where_the_trial_before_left_its_state(
+    features, tmp_path, plugin
+):
+    plugin(
+        "resuming",
+        """
+        def build(params, setting):
+            rounds = setting.state / "rounds"
+            before = int(rounds.read_text()) if rounds.exists() else 0
+            rounds.write_text(str(before + 1))
+            return LOGISTIC.build(params, setting)
+
+        RESUMING = replace(LOGISTIC, name="resuming", build=build, resumable=True)
+        """,
+    )
+    state = tmp_path / "state"
+    state.mkdir()
+    words = [f"{name}={value}" for name, value in LOGISTIC.defaults.items()]
+    for number in range(2):
+        out = str(tmp_path / f"out{number}")
+        chosen = ["--features", str(features), "--algorithm", "resuming", "--out", out]
+        assert main([*chosen, "--state", str(state), *words]) == 0
+    assert (state / "rounds").read_text() == "2"

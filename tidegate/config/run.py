@@ -147,6 +147,9 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
     def maybe(uri: str | None) -> str | None:
         return None if uri is None else absolute(uri)
 
+    def maybe_not_auto(uri: str | None) -> str | None:
+        return uri if uri == "auto" else maybe(uri)
+
     return config.model_copy(
         update={
             "data": config.data.model_copy(
@@ -154,6 +157,12 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
             ),
             "validation": config.validation.model_copy(
                 update={"reference": maybe(config.validation.reference)}
+            ),
+            "search": config.search.model_copy(
+                update={
+                    "encoder": maybe(config.search.encoder),
+                    "warm_start": maybe_not_auto(config.search.warm_start),
+                }
             ),
             "rollout": config.rollout.model_copy(
                 update={"model_store": maybe(config.rollout.model_store)}

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,7 +59,12 @@ class UniversalSentenceEncoder:
     width = USE_WIDTH
 
     def __init__(self) -> None:
-        self.digest = f"{USE_PACKAGE}=={version(USE_PACKAGE)}"
+        try:
+            self.digest = f"{USE_PACKAGE}=={version(USE_PACKAGE)}"
+        except PackageNotFoundError:
+            raise BadInput(
+                "features.embedding", f"{USE_PACKAGE} is not installed", "install it or write none"
+            ) from None
 
     def encode(self, texts: Sequence[str]) -> Matrix:
         """Return the embeddings, by several processes where there are many texts."""

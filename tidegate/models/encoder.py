@@ -4,7 +4,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +12,9 @@ import numpy.typing as npt
 from tidegate import store
 from tidegate.errors import BadInput
 from tidegate.features.blocks import Blocks
-from tidegate.features.encoder_folder import (
-    TOKENIZER,
-    default_encoder,
-    encoder_folder,
-    encoder_shape,
-)
+from tidegate.features.encoders import Encoder as Pretrained
+from tidegate.features.encoders import read_encoder
+from tidegate.models.encoder_shape import default_encoder, shape_of
 from tidegate.models.interface import (
     Algorithm,
     Choice,
@@ -30,14 +27,9 @@ from tidegate.models.interface import (
     Setting,
     Weights,
 )
-from tidegate.models.outputs import (
-    curve_point,
-    fitted_temperature,
-    logit_count,
-    merged,
-    probabilities,
-)
-from tidegate.models.tokens import Tokens, batches_by_length, read_tokenizer, tokenized
+from tidegate.models.outputs import fitted_temperature, logit_count, merged, probabilities
+from tidegate.models.quality import curve_point
+from tidegate.models.tokens import Tokens, batches_by_length, tokenized, tokenizer_of
 from tidegate.records import CurvePoint, Params, Target
 
 if TYPE_CHECKING:
@@ -52,8 +44,8 @@ LAYER_DECAY = 0.9
 #: Hidden states of the frozen layers are kept when they take no more than this, as float16.
 CACHE_BYTES = 3 * 2**30
 
-_GRAPH, _ABOUT = "model.onnx", "encoder.json"
-_HEAD_EPOCHS: Final = 8
+_GRAPH, _TOKENIZER, _ABOUT = "model.onnx", "tokenizer.json", "encoder.json"
+_HEAD_EPOCHS = 8
 Floats = npt.NDArray[np.float32]
 
 
@@ -97,23 +89,22 @@ class EncoderModel:
         uri = self._setting.encoder or default_encoder()
         if uri is None:
             raise BadInput("search.encoder", "no encoder is named or installed", "name a folder")
-        folder = encoder_folder(uri)
-        self._tokenizer = read_tokenizer(folder)
-        self._tokenizer_json = (folder / TOKENIZER).read_text(encoding="utf-8")
-        shape = encoder_shape(folder)
+        pretrained = read_encoder(uri)
+        self._tokenizer_json = pretrained.tokenizer
+        self._tokenizer = tokenizer_of(pretrained.tokenizer)
         used = sample_weight > 0
         texts = X.take(used).texts()
-        tokens = tokenized(self._tokenizer, texts, min(MOST_TOKENS, shape.longest))
+        tokens = tokenized(self._tokenizer, texts, min(MOST_TOKENS, pretrained.max_tokens))
         self._longest = int(np.ceil(np.percentile(tokens.lengths, 99)))
         if tokens.lengths.max() > self._longest:
             tokens = tokenized(self._tokenizer, texts, self._longest)
         with quiet_and_seeded(self._setting):
-            self._learn(folder, tokens, y[used], sample_weight[used], evaluation, started)
+            self._learn(pretrained, tokens, y[used], sample_weight[used], evaluation, started)
         return self
 
     def _learn(
         self,
-        folder: Path,
+        pretrained: Pretrained,
         tokens: Tokens,
         y: Labels,
         weight: Weights,
@@ -126,7 +117,7 @@ class EncoderModel:
         keys = [tokens.row(row) + y[row].tobytes() for row in range(len(y))]
         rows, weight = merged(keys, weight)
         y = y[rows]
-        shape = encoder_shape(folder)
+        shape = shape_of(pretrained)
         mode = str(self._params["mode"])
         trained = {"frozen": 0, "top": int(self._params["layers"])}.get(mode, shape.layers)
         encoder = Encoder(
@@ -135,7 +126,7 @@ class EncoderModel:
             float(self._params["dropout"]),
             first=max(0, shape.layers - trained),
         )
-        read_weights(encoder, folder)
+        read_weights(encoder, pretrained)
         encoder.start_head_at(self._target, y, weight)
         if mode == "lora":
             encoder.add_low_rank(LOW_RANK)
@@ -161,9 +152,8 @@ class EncoderModel:
             held_out = Inputs(encoder, seen, CACHE_BYTES)
 
             def evaluate(step: int, train_loss: float) -> CurvePoint:
-                point = curve_point(
-                    self._target, step, train_loss, held_out.logits(), asked.y, asked.weight
-                )
+                outputs = probabilities(self._target, held_out.logits())
+                point = curve_point(step, train_loss, self._target, asked, outputs)
                 asked.report(point)
                 return point
 
@@ -179,18 +169,16 @@ class EncoderModel:
         encoder.merge_low_rank()
         self._encoder = encoder
         if held_out is not None and evaluation is not None:
-            self._temperature = fitted_temperature(
-                self._target, held_out.logits(), evaluation.y, evaluation.weight
-            )
+            self._temperature = fitted_temperature(self._target, held_out.logits(), evaluation)
 
     def predict_proba(self, X: Blocks) -> Scores:
         """Return probabilities of shape (rows, outputs); a fitted model scores as a saved one."""
         if self._session is None:
-            from tidegate.models.onnx_encoder import open_session
+            from tidegate.models.onnx_encoder import scoring_session
 
             with tempfile.TemporaryDirectory() as folder:
                 self.save(Path(folder))
-                self._session = open_session(Path(folder) / _GRAPH)
+                self._session = scoring_session(Path(folder) / _GRAPH)
         tokens = tokenized(self._tokenizer, X.texts(), self._longest)
         logits = np.zeros((X.rows, logit_count(self._target)))
         for rows in tokens.by_length():
@@ -206,7 +194,7 @@ class EncoderModel:
 
         assert self._encoder is not None
         write_graph(folder / _GRAPH, self._encoder.shape, as_arrays(self._encoder))
-        store.write_text(folder / TOKENIZER, self._tokenizer_json)
+        store.write_text(folder / _TOKENIZER, self._tokenizer_json)
         about = {
             "target": self._target.model_dump(mode="json"),
             "longest": self._longest,
@@ -217,14 +205,15 @@ class EncoderModel:
     @classmethod
     def load(cls, folder: Path) -> "EncoderModel":
         """Read what `save` wrote; it scores with one thread and without torch."""
-        from tidegate.models.onnx_encoder import open_session
+        from tidegate.models.onnx_encoder import scoring_session
 
         about = store.read_json(folder / _ABOUT)
         model = cls({}, Setting(target=Target.model_validate(about["target"])))
         model._longest = about["longest"]
         model._temperature = about["temperature"]
-        model._tokenizer = read_tokenizer(folder)
-        model._session = open_session(folder / _GRAPH)
+        model._tokenizer_json = (folder / _TOKENIZER).read_text(encoding="utf-8")
+        model._tokenizer = tokenizer_of(model._tokenizer_json)
+        model._session = scoring_session(folder / _GRAPH)
         return model
 
 
@@ -250,5 +239,7 @@ ENCODER = Algorithm(
     },
     resources=Resources(cpu=2, memory_gib=6.0),
     modalities=frozenset({"text"}),
+    plans_by_seconds=True,
     preload=("tidegate.models.torch_encoder", "tidegate.models.torch_training", "sklearn.metrics"),
+    relative_cost=200.0,
 )

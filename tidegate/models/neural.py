@@ -27,17 +27,12 @@ from tidegate.models.interface import (
     Setting,
     Weights,
 )
-from tidegate.models.outputs import (
-    curve_point,
-    fitted_temperature,
-    logit_count,
-    merged,
-    probabilities,
-)
+from tidegate.models.outputs import fitted_temperature, logit_count, merged, probabilities
+from tidegate.models.quality import curve_point
 from tidegate.records import CurvePoint, Params, Target
 
 #: Families whose features are terms, each with a vector of its own; all others are dense.
-TERMS = frozenset({"words", "chars"})
+TERMS = frozenset({"words", "chars", "inner"})
 EPSILON = 1e-5
 #: A dense feature counts as no more than this many of its standard deviations.
 MOST_DEVIATIONS = 5.0
@@ -146,7 +141,8 @@ class NeuralModel:
 
             def evaluate(step: int, train_loss: float) -> CurvePoint:
                 found = forward({**fixed, **as_arrays(net)}, *held_out)
-                point = curve_point(self._target, step, train_loss, found, asked.y, asked.weight)
+                outputs = probabilities(self._target, found)
+                point = curve_point(step, train_loss, self._target, asked, outputs)
                 asked.report(point)
                 return point
 
@@ -162,7 +158,7 @@ class NeuralModel:
         self._weights = {**fixed, **as_arrays(net)}
         if evaluation is not None:
             self._temperature = fitted_temperature(
-                self._target, forward(self._weights, *held_out), evaluation.y, evaluation.weight
+                self._target, forward(self._weights, *held_out), evaluation
             )
 
     def predict_proba(self, X: Blocks) -> Scores:
@@ -245,7 +241,9 @@ NEURAL = Algorithm(
     build=NeuralModel,
     load=NeuralModel.load,
     search_space={
-        "features": Choice(("words+chars", "words", "words+embedding", "words+chars+embedding")),
+        "features": Choice(
+            ("words+chars", "words+inner", "words+chars+embedding", "words+inner+embedding")
+        ),
         "terms": IntRange(5_000, 60_000, log=True),
         "width": Choice((32, 64, 128)),
         "hidden": Choice((32, 64, 128)),
@@ -268,4 +266,5 @@ NEURAL = Algorithm(
     },
     resources=Resources(cpu=2, memory_gib=4.0),
     preload=("tidegate.models.torch_bag", "tidegate.models.torch_training", "sklearn.metrics"),
+    relative_cost=20.0,
 )

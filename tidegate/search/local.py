@@ -82,7 +82,9 @@ class _Search:
         self._beside = None if self._benchmark_can_win else Study(BENCHMARK, config)
         most = None if config.trials is None else config.trials + (self._beside is not None)
         self._most_trials = most
-        modules = [module for entry in (BENCHMARK, *listed) for module in entry.preload]
+        # One long trial imports its libraries itself: the benchmark need not wait for them.
+        often = [entry for entry in listed if not entry.plans_by_seconds]
+        modules = [module for entry in (BENCHMARK, *often) for module in entry.preload]
         self._preload = list(dict.fromkeys(modules))
         self._features_folder = features_folder
         self._config = config
@@ -173,6 +175,8 @@ class _Search:
             features_folder=self._features_folder,
             out=self._folder(number),
             seconds=turn.seconds,
+            encoder=self._config.encoder,
+            device=self._config.device,
             memory_gib=self._config.memory_gib or max(resources.memory_gib, self._memory_gib),
         )
         self._running[number] = start_trial(order, self._preload)

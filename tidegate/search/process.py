@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from tidegate.models.catalogue import algorithm as find_algorithm
+from tidegate.models.interface import Device
 from tidegate.records import CurvePoint, Params, TrialResult
 from tidegate.search.curve import curve_verdict
 from tidegate.search.medianstop import StopRule
@@ -43,6 +44,8 @@ class TrialOrder:
     features_folder: Path
     out: Path
     seconds: float | None = None
+    encoder: str | None = None
+    device: Device = "auto"
     memory_gib: float = float("inf")
 
 
@@ -166,6 +169,8 @@ def _run(order: TrialOrder, sending: Connection) -> None:
             report=send,
             stop_rule=order.stop_rule,
             seconds=order.seconds,
+            encoder=order.encoder,
+            device=order.device,
         )
     except BaseException as error:
         last_line = f"{type(error).__name__}: {error}".strip().splitlines()[-1]

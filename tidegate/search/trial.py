@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from tidegate.errors import BadInput
 from tidegate.features.blocks import Blocks
 from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm as find_algorithm
-from tidegate.models.interface import Algorithm, Evaluation, Labels, Setting, Weights
+from tidegate.models.interface import Algorithm, Device, Evaluation, Labels, Setting, Weights
 from tidegate.models.quality import measured
 from tidegate.models.target import labels_of, score_of
 from tidegate.records import (
@@ -74,6 +75,9 @@ def run_trial(
     stop_rule: StopRule | None = None,
     most_reports: int | None = None,
     seconds: float | None = None,
+    encoder: str | None = None,
+    device: Device = "auto",
+    state: Path | None = None,
 ) -> TrialResult:
     """Train one model and leave it in ``out/model``.
 
@@ -89,6 +93,10 @@ def run_trial(
         Ends the trial at this report of its curve, likewise.
     seconds : float, optional
         How long the whole trial may take; the model is told what reading the rows left of it.
+    encoder, device
+        As ``search.encoder`` and ``search.device`` say.
+    state : Path, optional
+        Where a resumable algorithm finds what the trial before left, and leaves its own.
 
     Returns
     -------
@@ -111,7 +119,7 @@ def run_trial(
             raise TrialStopped
 
     left = None if seconds is None else max(1.0, seconds - (time.monotonic() - started))
-    model = algorithm.build(params, Setting(seed, threads, target, left))
+    model = algorithm.build(params, Setting(seed, threads, target, left, encoder, device, state))
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
         model.fit(train.X, train.y, train.weight, evaluation)
@@ -177,6 +185,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder for model/ and result.json")
     parser.add_argument("--reports", metavar="N/OF", help="end after N reports; OF is no limit")
+    parser.add_argument("--seconds", type=float, help="how long the whole trial may take")
+    parser.add_argument("--encoder", help="folder that the algorithm encoder starts from")
+    parser.add_argument("--device", choices=get_args(Device), default="auto")
+    parser.add_argument("--state", type=Path, help="folder that a resumable algorithm goes on from")
     parser.add_argument("words", nargs="*", metavar="name=value", help="hyperparameters")
     chosen = parser.parse_args(arguments)
     started = time.monotonic()
@@ -207,6 +219,10 @@ def main(arguments: Sequence[str]) -> int:
                 out=chosen.out,
                 report=report,
                 most_reports=most_reports,
+                seconds=chosen.seconds,
+                encoder=chosen.encoder,
+                device=chosen.device,
+                state=chosen.state,
             )
         except Exception as error:
             failed = TrialResult(

@@ -7,7 +7,7 @@ import yaml
 
 from tidegate.doctor.rights import PIPELINE_RIGHTS
 
-MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
+MANIFESTS = Path(__file__).resolve().parents[3] / "manifests"
 
 
 @pytest.mark.skipif(not MANIFESTS.is_dir(), reason="no manifests/ in this checkout")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SECURITY = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 MANIFESTS = ROOT / "manifests"
 #: What the one door to the Kubernetes client calls each verb.

@@ -13,7 +13,7 @@ from tidegate.doctor import machine
 from tidegate.doctor.findings import Finding, summary
 from tidegate.doctor.machine import check_machine, checkout
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
