@@ -103,6 +103,16 @@ def audit(
     return tuple(metrics), FairnessReport(verdict=verdict, gaps=tuple(gaps), notes=tuple(notes))
 
 
+def members_of(holdout: Any, column: str) -> dict[str, npt.NDArray[np.int64]]:
+    """Return the positions of each group's rows; a row may belong to several groups."""
+    members = holdout[column].map(_members).reset_index(drop=True).explode()
+    positions = members.index.to_numpy(dtype=np.int64)
+    return {
+        str(name): positions[at]
+        for name, at in members.reset_index(drop=True).groupby(members.to_numpy()).indices.items()
+    }
+
+
 def _slices(holdout: Any, column: str, threshold: float | None) -> list[_Slice]:
     """Count rows, violating, flagged and rightly flagged rows a group, largest group first."""
     import pandas as pd

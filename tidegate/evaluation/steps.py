@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tidegate.config import PolicyConfig
+from tidegate.evaluation.audit import audit_record
 from tidegate.evaluation.comparison import Baseline
 from tidegate.evaluation.evaluate import evaluate
 from tidegate.evaluation.measurement import rows_of
@@ -88,9 +89,10 @@ def write_report(
     evaluation: Path,
     page: Path,
     card: Path,
+    audit: Path,
     search_cost: str | None = None,
 ) -> None:
-    """Render ``report.html`` and ``model_card.md``.
+    """Render ``report.html``, ``model_card.md`` and ``audit.json``.
 
     Parameters
     ----------
@@ -98,23 +100,33 @@ def write_report(
         The run's configuration and digests, as JSON objects.
     snapshot, validation, search, evaluation : Path
         Folders that the earlier steps wrote.
-    page, card : Path
+    page, card, audit : Path
         Files to write.
     search_cost : str, optional
         What the search cost, in one line.
     """
     report = read_record(evaluation / "evaluation.json", EvaluationReport)
     data = read_record(snapshot / "snapshot.json", Snapshot)
+    checks = read_record(validation / "validation.json", ValidationReport)
+    settings, lineage = json.loads(config), json.loads(digests)
     page_text = render_report(
         evaluation=report,
         validation_scored=read_table(evaluation / "scored" / "validation.parquet"),
         holdout_scored=read_table(evaluation / "scored" / "holdout.parquet"),
         search=read_record(search / "search.json", SearchResult),
-        data_validation=read_record(validation / "validation.json", ValidationReport),
+        data_validation=checks,
         snapshot=data,
-        config=json.loads(config),
-        digests=json.loads(digests),
+        config=settings,
+        digests=lineage,
         search_cost=search_cost,
     )
+    found = audit_record(
+        evaluation=report,
+        snapshot=data,
+        data_validation=checks,
+        config=settings,
+        digests=lineage,
+    )
     write_text(page, page_text)
-    write_text(card, model_card(evaluation=report, snapshot=data, digests=json.loads(digests)))
+    write_text(card, model_card(found))
+    write_record(audit, found)

@@ -1,5 +1,6 @@
 """The frozen types that cross a step boundary, a module a stage."""
 
+from tidegate.records.audit import Approval, AuditRecord, LabelProvenance, Metric
 from tidegate.records.candidate import BaselineModel, BundleManifest, Candidate, Release
 from tidegate.records.data import (
     CLASS,
@@ -60,6 +61,8 @@ __all__ = [
     "TASK_PREFIX",
     "TIME",
     "WEIGHT",
+    "Approval",
+    "AuditRecord",
     "BaselineComparison",
     "BaselineModel",
     "BundleManifest",
@@ -83,6 +86,8 @@ __all__ = [
     "FeatureSet",
     "GroupMetrics",
     "Interval",
+    "LabelProvenance",
+    "Metric",
     "Objective",
     "OperatingPoint",
     "Params",
