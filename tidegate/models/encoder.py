@@ -1,5 +1,6 @@
 """A pre-trained text encoder, fine-tuned: all of it, its upper layers, LoRA, or only a head."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
@@ -70,6 +71,7 @@ class EncoderModel:
         self._tokenizer_json = ""
         self._encoder: Encoder | None = None
         self._session: Any = None
+        self._loaded_from = Path()
 
     def fit(
         self,
@@ -192,7 +194,9 @@ class EncoderModel:
         from tidegate.models.onnx_encoder import write_graph
         from tidegate.models.torch_encoder import as_arrays
 
-        assert self._encoder is not None
+        if self._encoder is None:
+            shutil.copytree(self._loaded_from, folder, dirs_exist_ok=True)
+            return
         write_graph(folder / _GRAPH, self._encoder.shape, as_arrays(self._encoder))
         store.write_text(folder / _TOKENIZER, self._tokenizer_json)
         about = {
@@ -214,6 +218,7 @@ class EncoderModel:
         model._tokenizer_json = (folder / _TOKENIZER).read_text(encoding="utf-8")
         model._tokenizer = tokenizer_of(model._tokenizer_json)
         model._session = scoring_session(folder / _GRAPH)
+        model._loaded_from = folder
         return model
 
 
