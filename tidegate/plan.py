@@ -76,7 +76,7 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         ),
         "data": config.data.model_dump_json(),
         "validation": config.validation.model_dump_json(),
-        "features": config.features.model_dump_json(),
+        "features": config.features_in_time.model_dump_json(),
         "search_settings": _with_start(config.search, baseline).model_dump_json(),
         "cluster": cluster_settings(config),
         "policy": config.policy.model_dump_json(),

@@ -7,6 +7,7 @@ import pytest
 from tidegate import store
 from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm
+from tidegate.models.interface import Setting
 from tidegate.models.quality import average_precision, log_loss
 from tidegate.records import TrialResult
 from tidegate.search.medianstop import StopRule
@@ -26,7 +27,13 @@ def words(**changed):
 def trial(features, out, chosen=LOGISTIC, **more):
     points = []
     result = run_trial(
-        features, chosen, chosen.defaults, seed=0, threads=1, out=out, report=points.append, **more
+        features,
+        chosen,
+        chosen.defaults,
+        setting=Setting(),
+        out=out,
+        report=points.append,
+        **more,
     )
     return result, points
 

@@ -17,6 +17,10 @@ from tidegate.config.search import SearchConfig
 from tidegate.config.section import Section
 from tidegate.errors import BadInput
 
+#: How much of the search's minutes embeddings may cost, at the pace of two cores
+#: (docs/features.md).
+_EMBEDDING_SHARE, _EMBEDDED_ROWS_PER_SECOND = 0.2, 200
+
 
 class RunConfig(Section):
     """Everything one retrain needs to know.
@@ -39,6 +43,15 @@ class RunConfig(Section):
     monitor: MonitorConfig = MonitorConfig()
     cluster: ClusterConfig = ClusterConfig()
     baseline: str | None = Field(None, description="run directory or bundle to compare with")
+
+    @property
+    def features_in_time(self) -> FeatureConfig:
+        """The features section with as many embedded rows as the search's minutes are worth."""
+        if self.features.max_embedded_rows is not None:
+            return self.features
+        seconds = 60 * self.search.minutes * _EMBEDDING_SHARE
+        most = int(seconds * _EMBEDDED_ROWS_PER_SECOND)
+        return self.features.model_copy(update={"max_embedded_rows": most})
 
     @model_validator(mode="after")
     def _consistent(self) -> "RunConfig":

@@ -198,7 +198,7 @@ class EmbeddingBlock:
     Parameters
     ----------
     encoder : SentenceEncoder
-    max_rows : int
+    max_rows : int or None
         Training rows above which the block has no features: they would cost more than a search.
     cache : str or None
         Folder or fsspec URI for embeddings, by the digest of encoder and texts.
@@ -209,7 +209,7 @@ class EmbeddingBlock:
     def __init__(
         self,
         encoder: SentenceEncoder,
-        max_rows: int = 0,
+        max_rows: int | None = None,
         cache: str | None = None,
         silent: bool = False,
     ) -> None:
@@ -217,7 +217,7 @@ class EmbeddingBlock:
 
     def fit(self, values: Sequence[Any], y: npt.NDArray[np.int8]) -> "EmbeddingBlock":
         """Learn nothing but whether the rows are few enough."""
-        silent = len(values) > self._max_rows
+        silent = self._max_rows is not None and len(values) > self._max_rows
         return EmbeddingBlock(self._encoder, self._max_rows, self._cache, silent)
 
     def transform(self, values: Sequence[Any]) -> Matrix:

@@ -47,6 +47,8 @@ CACHE_BYTES = 3 * 2**30
 
 _GRAPH, _TOKENIZER, _ABOUT = "model.onnx", "tokenizer.json", "encoder.json"
 _HEAD_EPOCHS = 8
+#: What writing the graph and measuring its latency take, beside scoring.
+_WRITING_SECONDS = 4.0
 Floats = npt.NDArray[np.float32]
 
 
@@ -147,31 +149,45 @@ class EncoderModel:
             found = inputs.batch(rows[chosen])
             return {**found, "labels": labels[chosen], "weight": share[chosen]}
 
-        evaluate, held_out = None, None
+        evaluate, seconds, best = None, 0.0, (np.inf, np.zeros(0))
         if evaluation is not None:
             asked = evaluation
             seen = tokenized(self._tokenizer, asked.X.texts(), self._longest)
             held_out = Inputs(encoder, seen, CACHE_BYTES)
+            began = time.monotonic()
+            held_out.logits()
+            seconds = time.monotonic() - began
 
             def evaluate(step: int, train_loss: float) -> CurvePoint:
-                outputs = probabilities(self._target, held_out.logits())
+                nonlocal best
+                logits = held_out.logits()
+                outputs = probabilities(self._target, logits)
                 point = curve_point(step, train_loss, self._target, asked, outputs)
                 asked.report(point)
+                best = min(best, (point.validation_log_loss, logits), key=lambda found: found[0])
                 return point
 
+        # Afterwards the whole graph scores validation once more, not the trained layers alone.
+        afterwards = seconds * shape.layers / max(1, trained) + _WRITING_SECONDS
         epochs = int(self._params["epochs"]) * (_HEAD_EPOCHS if mode == "frozen" else 1)
         learn(
             encoder,
             parameter_groups(encoder, mode, float(self._params["lr"]), HEAD_RATE, LAYER_DECAY),
             Data(schedule, batch),
             self._setting,
-            Course(epochs, started, reports_per_epoch=1 if mode == "frozen" else 2),
+            Course(
+                epochs,
+                started,
+                reports_per_epoch=1 if mode == "frozen" else 2,
+                report_seconds=seconds,
+                final_seconds=afterwards,
+            ),
             evaluate,
         )
         encoder.merge_low_rank()
         self._encoder = encoder
-        if held_out is not None and evaluation is not None:
-            self._temperature = fitted_temperature(self._target, held_out.logits(), evaluation)
+        if evaluation is not None:
+            self._temperature = fitted_temperature(self._target, best[1], evaluation)
 
     def predict_proba(self, X: Blocks) -> Scores:
         """Return probabilities of shape (rows, outputs); a fitted model scores as a saved one."""
@@ -180,7 +196,7 @@ class EncoderModel:
 
             with tempfile.TemporaryDirectory() as folder:
                 self.save(Path(folder))
-                self._session = scoring_session(Path(folder) / _GRAPH)
+                self._session = scoring_session(Path(folder) / _GRAPH, self._setting.threads)
         tokens = tokenized(self._tokenizer, X.texts(), self._longest)
         logits = np.zeros((X.rows, logit_count(self._target)))
         for rows in tokens.by_length():

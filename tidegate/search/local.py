@@ -11,6 +11,7 @@ from tidegate.config import SearchConfig
 from tidegate.errors import BadInput
 from tidegate.models.catalogue import BENCHMARK
 from tidegate.models.catalogue import algorithm as find_algorithm
+from tidegate.models.interface import Setting
 from tidegate.records import SearchResult, TrialResult
 from tidegate.search.finish import finish
 from tidegate.search.memory import machine_gib
@@ -136,8 +137,8 @@ class _Search:
             wait_for_any(list(self._running.values()), self._patience())
             for number, trial in list(self._running.items()):
                 result = trial.collect() or trial.end_if_too_large()
-                out_of_time = self._schedule.trial_seconds_left() == 0
-                if result is None and out_of_time and number != BENCHMARK_NUMBER:
+                overdue = self._schedule.is_overdue(trial.order.algorithm)
+                if result is None and overdue and number != BENCHMARK_NUMBER:
                     result = trial.end()
                 if result is not None:
                     self._finish(number, result)
@@ -170,13 +171,15 @@ class _Search:
             algorithm=turn.algorithm,
             params=proposal.params,
             stop_rule=proposal.stop_rule,
-            seed=self._config.seed,
-            threads=turn.threads,
+            setting=Setting(
+                seed=self._config.seed,
+                threads=turn.threads,
+                seconds=turn.seconds,
+                encoder=self._config.encoder,
+                device=self._config.device,
+            ),
             features_folder=self._features_folder,
             out=self._folder(number),
-            seconds=turn.seconds,
-            encoder=self._config.encoder,
-            device=self._config.device,
             memory_gib=self._config.memory_gib or max(resources.memory_gib, self._memory_gib),
         )
         self._running[number] = start_trial(order, self._preload)

@@ -19,6 +19,8 @@ from tidegate.search.allocation import Allocation
 #: What a long trial is not told of its time, as a share and in seconds: it must start, score
 #: validation and write its model, and one that is ended a second too early leaves nothing.
 _MARGIN_SHARE, _MARGIN_SECONDS, _LARGEST_MARGIN_SHARE = 0.1, 15.0, 0.25
+#: Of the minutes, by which a long trial may overrun them.
+_GRACE_SHARE = 0.05
 #: An algorithm's defaults are tried although a long trial waits, if they cost no more than this
 #: share of what is left.
 _CHEAP_START = 0.1
@@ -94,6 +96,16 @@ class Schedule:
     def trial_seconds_left(self) -> float:
         """Return what is left of it for trials; the final stage keeps its part."""
         return max(0.0, self.seconds_left() - self._final_stage_seconds())
+
+    def is_overdue(self, name: str) -> bool:
+        """Say whether a running trial of that algorithm must end now.
+
+        The long trial plans to end in time; one that is late is let be for a moment, because it
+        has cost most of the minutes.
+        """
+        if self._long_runs and name == self._long:
+            return self.elapsed() > (1 + _GRACE_SHARE) * self._seconds
+        return self.trial_seconds_left() == 0
 
     def benchmark_turn(self, name: str) -> Turn:
         """Return the turn of the trial that comes before all others."""

@@ -8,7 +8,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import get_args
 
@@ -68,16 +68,11 @@ def run_trial(
     params: Params,
     *,
     number: int = 0,
-    seed: int,
-    threads: int,
+    setting: Setting,
     out: Path,
     report: Callable[[CurvePoint], None],
     stop_rule: StopRule | None = None,
     most_reports: int | None = None,
-    seconds: float | None = None,
-    encoder: str | None = None,
-    device: Device = "auto",
-    state: Path | None = None,
 ) -> TrialResult:
     """Train one model and leave it in ``out/model``.
 
@@ -85,18 +80,15 @@ def run_trial(
     ----------
     features_folder : Path
         What `tidegate.records.FeatureSet` describes; its train and validation files are read.
+    setting : Setting
+        Its `seconds` are for the whole trial: the model is told what reading the rows left of
+        them, and the target of the feature set.
     report : callable
         Gets every point of the learning curve as it comes.
     stop_rule : StopRule, optional
         Ends the trial early; it then leaves no model.
     most_reports : int, optional
         Ends the trial at this report of its curve, likewise.
-    seconds : float, optional
-        How long the whole trial may take; the model is told what reading the rows left of it.
-    encoder, device
-        As ``search.encoder`` and ``search.device`` say.
-    state : Path, optional
-        Where a resumable algorithm finds what the trial before left, and leaves its own.
 
     Returns
     -------
@@ -118,8 +110,9 @@ def run_trial(
         if len(curve) == most_reports:
             raise TrialStopped
 
-    left = None if seconds is None else max(1.0, seconds - (time.monotonic() - started))
-    model = algorithm.build(params, Setting(seed, threads, target, left, encoder, device, state))
+    read = time.monotonic() - started
+    left = None if setting.seconds is None else max(1.0, setting.seconds - read)
+    model = algorithm.build(params, replace(setting, target=target, seconds=left))
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
         model.fit(train.X, train.y, train.weight, evaluation)
@@ -197,6 +190,14 @@ def main(arguments: Sequence[str]) -> int:
         words = dict(_split_word(word) for word in chosen.words)
         params = parse_words(algorithm.search_space, words)
         most_reports = _most_reports(chosen.reports)
+        setting = Setting(
+            seed=chosen.seed,
+            threads=chosen.threads,
+            seconds=chosen.seconds,
+            encoder=chosen.encoder,
+            device=chosen.device,
+            state=chosen.state,
+        )
     except BadInput as problem:
         print(problem, file=sys.stderr)
         return 2
@@ -214,15 +215,10 @@ def main(arguments: Sequence[str]) -> int:
                 chosen.features,
                 algorithm,
                 params,
-                seed=chosen.seed,
-                threads=chosen.threads,
+                setting=setting,
                 out=chosen.out,
                 report=report,
                 most_reports=most_reports,
-                seconds=chosen.seconds,
-                encoder=chosen.encoder,
-                device=chosen.device,
-                state=chosen.state,
             )
         except Exception as error:
             failed = TrialResult(

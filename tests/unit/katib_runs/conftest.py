@@ -27,8 +27,7 @@ class BenchmarkHere:
             order.features_folder,
             algorithm(order.algorithm),
             order.params,
-            seed=order.seed,
-            threads=1,
+            setting=order.setting,
             out=order.out,
             report=lambda point: None,
         )
