@@ -1,5 +1,6 @@
 """The policy section: what the policy team demands of a model."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -13,6 +14,10 @@ class PolicyConfig(Section):
     min_precision: Annotated[float, Field(gt=0, le=1)] = 0.90
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     max_fpr_gap: Annotated[float, Field(gt=0, le=1)] = 0.05
+    max_gaps: Mapping[
+        Literal["fnr", "precision", "selection_rate", "calibration"],
+        Annotated[float, Field(gt=0, le=1)],
+    ] = Field({}, description="limits of further differences between groups; others are reported")
     min_group_rows: Annotated[int, Field(ge=1)] = 50
     prevalence: Share | None = None
     insufficient_fairness: Literal["block", "allow"] = Field(

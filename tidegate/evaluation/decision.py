@@ -184,13 +184,23 @@ def _fairness(evidence: Evidence, policy: PolicyConfig) -> list[tuple[Outcome, s
     return found
 
 
+_METRICS = {
+    "fpr": ("False-positive rates", "policy.max_fpr_gap"),
+    "fnr": ("False-negative rates", "policy.max_gaps.fnr"),
+    "precision": ("Precisions", "policy.max_gaps.precision"),
+    "selection_rate": ("Shares of flagged rows", "policy.max_gaps.selection_rate"),
+    "calibration": ("Mean scores less violating shares", "policy.max_gaps.calibration"),
+}
+
+
 def _gap(gap: FairnessGap) -> str:
     low, high = gap.gap_ci
+    what, limit = _METRICS[gap.metric]
     return (
-        f"False-positive rates by {gap.column} differ by {points(gap.gap)} between "
+        f"{what} by {gap.column} differ by {points(gap.gap)} between "
         f"{gap.highest} (highest) and {gap.lowest} (lowest); the largest true difference between "
         f"two groups lies from {points(low).removesuffix(' points')} to {points(high)}, and "
-        f"policy.max_fpr_gap allows {points(gap.limit or 0.0)}"
+        f"{limit} allows {points(gap.limit or 0.0)}"
     )
 
 

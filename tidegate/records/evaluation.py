@@ -28,6 +28,10 @@ class OperatingPoint(Record):
     flagged: int
 
 
+#: What groups are compared by; `calibration` is the mean score less the share that violates.
+GroupMetric = Literal["fpr", "fnr", "precision", "recall", "selection_rate", "calibration"]
+
+
 class GroupMetrics(Record):
     """One sensitive slice at the threshold; a figure without rows behind it is None."""
 
@@ -44,13 +48,35 @@ class GroupMetrics(Record):
     fpr_ci: Interval | None = None
     fnr: float | None = None
     fnr_ci: Interval | None = None
+    selection_rate: float | None = None
+    selection_rate_ci: Interval | None = None
+    mean_score: float | None = None
+    calibration: float | None = None
+    calibration_ci: Interval | None = None
+
+
+class GroupPair(Record):
+    """`first` less `second`, and an interval for the size of the true difference.
+
+    The lower ends of all pairs hold at once; an upper end holds for its own pair, which is what
+    passing needs.
+    """
+
+    column: str
+    metric: GroupMetric
+    first: str
+    second: str
+    difference: float
+    size_ci: Interval
+    limit: float | None
+    verdict: Literal["pass", "fail", "insufficient_data", "reported"]
 
 
 class FairnessGap(Record):
     """The largest difference between two groups of one column, with its interval."""
 
     column: str
-    metric: Literal["fpr", "fnr", "precision", "recall"]
+    metric: GroupMetric
     highest: str
     lowest: str
     gap: float
@@ -65,6 +91,7 @@ class FairnessReport(Record):
     verdict: Literal["pass", "fail", "insufficient_data", "not_assessed"]
     gaps: tuple[FairnessGap, ...] = ()
     notes: tuple[str, ...] = ()
+    pairs: tuple[GroupPair, ...] = ()
 
 
 class Difference(Record):
