@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.config import RunConfig, SearchConfig
+from tidegate.config import DataConfig, RunConfig, SearchConfig
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
 from tidegate.models.catalogue import algorithm
@@ -58,7 +58,7 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         algorithm(name)
     versions = _versions()
     digests = {
-        "source": digest_sources(config.data.source),
+        "source": digest_sources(_tables(config.data)),
         "code": digest_json([code_digest(), versions]),
         "config": digest_json(config.model_dump(mode="json")),
     }
@@ -90,6 +90,11 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         "run_digest": digests["run"],
     }
     return RetrainPlan(arguments, digests, versions)
+
+
+def _tables(data: DataConfig) -> tuple[str, ...]:
+    """Return every table that ingest reads."""
+    return (*data.source, *([data.golden_set] if data.golden_set else []))
 
 
 def _with_start(search: SearchConfig, baseline: BaselineModel) -> SearchConfig:

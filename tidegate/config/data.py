@@ -76,6 +76,9 @@ class DataConfig(Section):
     split: Annotated[SplitRule | PublishedSplit, BeforeValidator(_as_split)] = SplitRule()
     label_source: str | None = None
     label_weights: Mapping[str, Annotated[float, Field(ge=0)]] = {}
+    golden_set: str | None = Field(
+        None, description="table of labelled rows that no model's decision influenced"
+    )
 
     @model_validator(mode="before")
     @classmethod

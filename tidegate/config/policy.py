@@ -23,3 +23,11 @@ class PolicyConfig(Section):
     insufficient_fairness: Literal["block", "allow"] = Field(
         "block", description="may a model be promoted whose fairness the data cannot settle?"
     )
+    non_inferiority_margin: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None,
+        description="average precision that a candidate may lose to the baseline; when set, a loss "
+        "below it must be shown, else only a shown loss holds",
+    )
+    max_holdout_uses: Annotated[int, Field(ge=1)] = Field(
+        10, description="decisions after which a holdout is called worn"
+    )

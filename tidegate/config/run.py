@@ -150,7 +150,10 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
     return config.model_copy(
         update={
             "data": config.data.model_copy(
-                update={"source": tuple(absolute(uri) for uri in config.data.source)}
+                update={
+                    "source": tuple(absolute(uri) for uri in config.data.source),
+                    "golden_set": maybe(config.data.golden_set),
+                }
             ),
             "validation": config.validation.model_copy(
                 update={"reference": maybe(config.validation.reference)}

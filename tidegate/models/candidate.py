@@ -30,6 +30,7 @@ from tidegate.store import new_directory, read_record, read_table, write_record,
 _DRIFT_REFERENCE_ROWS = 2000
 _CROSSFIT = "crossfit.npz"
 _JUDGED_ON: tuple[SplitName, ...] = ("validation", "holdout")
+_GOLDEN = "golden.parquet"
 
 
 def assemble_candidate(
@@ -54,7 +55,8 @@ def assemble_candidate(
         model, and the record says why.
     out : Path
         Folder to write, as `records.Candidate` describes; ``scored/crossfit.parquet`` as well
-        where the search scored the training rows by models of their folds.
+        where the search scored the training rows by models of their folds, and
+        ``scored/golden.parquet`` and ``baseline/golden.parquet`` where there is a golden set.
     """
     data = read_record(snapshot / "snapshot.json", Snapshot)
     result = read_record(search / "search.json", SearchResult)
@@ -77,6 +79,15 @@ def assemble_candidate(
                 X, _ = load_features(features, split)
                 scored = scored.assign(score=score_of(data.target, benchmark.predict_proba(X)))
             write_table(folder / "baseline" / f"{split}.parquet", scored)
+        if (snapshot / _GOLDEN).is_file():
+            rows = read_table(snapshot / _GOLDEN)
+            write_table(folder / "scored" / _GOLDEN, score_table(bundle, rows))
+            if other is not None:
+                score = other.score(rows)
+            else:
+                X = bundle.featurizer.transform(rows)
+                score = score_of(data.target, benchmark.predict_proba(X))
+            write_table(folder / "baseline" / _GOLDEN, scored_rows(rows, score))
         if (search / _CROSSFIT).is_file():
             crossfit = _crossfit_table(search / _CROSSFIT, snapshot)
             write_table(folder / "scored" / "crossfit.parquet", crossfit)

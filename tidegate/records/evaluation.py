@@ -103,8 +103,20 @@ class Difference(Record):
     difference_ci: Interval
 
 
+class Discordance(Record):
+    """Rows that only one of two models gets right, and McNemar's exact two-sided p-value."""
+
+    rows: int
+    candidate_right: int
+    baseline_right: int
+    p_value: float
+
+
 class BaselineComparison(Record):
-    """The candidate beside the model in service."""
+    """The candidate beside the model in service.
+
+    `discordance` is of ``violating``, ``harmless`` and ``all`` rows, where both have a threshold.
+    """
 
     name: str
     kind: Literal["configured", "in_service", "benchmark_model"]
@@ -112,6 +124,42 @@ class BaselineComparison(Record):
     rows: int
     differences: Mapping[str, Difference]
     note: str | None = None
+    discordance: Mapping[str, Discordance] = {}
+
+
+class GoldenSetFigures(Record):
+    """What one candidate does on the golden set; `digest` says which rows it held."""
+
+    digest: str
+    rows: int
+    violating: int
+    average_precision: float
+    roc_auc: float
+    threshold: float | None
+    precision: float | None
+    precision_lower_bound: float | None
+    recall: float | None
+    recall_ci: Interval | None
+
+
+class PastEvaluation(Record):
+    """A line of ``evaluations.jsonl``: a decision, the holdout it went by, the golden set then."""
+
+    run_digest: str
+    evaluated_at: str
+    algorithm: str
+    holdout_digest: str
+    decision: Literal["promote", "hold", "insufficient_data"]
+    average_precision: float
+    golden: GoldenSetFigures | None = None
+
+
+class GoldenSetReport(Record):
+    """The candidate on the golden set, and earlier candidates on the same rows, oldest first."""
+
+    figures: GoldenSetFigures
+    baseline: BaselineComparison | None = None
+    history: tuple[PastEvaluation, ...] = ()
 
 
 class Decision(Record):
@@ -169,3 +217,5 @@ class EvaluationReport(Record):
     classes: tuple[ClassMetrics, ...] = ()
     macro_f1: float | None = None
     roc_auc_ovo: float | None = None
+    holdout_uses: int | None = None
+    golden_set: GoldenSetReport | None = None
