@@ -19,6 +19,7 @@ from tidegate.evaluation.history import (
 )
 from tidegate.evaluation.model_card import model_card
 from tidegate.evaluation.report import render_report
+from tidegate.evaluation.slices import confident_errors, worst_slices
 from tidegate.evaluation.threshold import choose_threshold
 from tidegate.records import (
     BaselineModel,
@@ -76,6 +77,14 @@ def evaluate_candidate(
         name=candidate.name,
         algorithm=candidate.algorithm,
         prevalence=candidate.prevalence,
+    )
+    report = report.model_copy(
+        update={
+            "worst_slices": worst_slices(
+                holdout, groups=candidate.groups, threshold=report.threshold, policy=policy
+            ),
+            "confident_errors": confident_errors(holdout, report.threshold),
+        }
     )
     kept = None if model_store is None else model_store / candidate.name
     past = () if kept is None else earlier(read_history(kept), run_digest)

@@ -12,6 +12,7 @@ from tidegate.models.bundle import Bundle, drift_reference, load_bundle, write_b
 from tidegate.models.catalogue import load_model
 from tidegate.models.interface import Model
 from tidegate.models.scoring import score_table, scored_rows, with_outputs
+from tidegate.models.slice_columns import slice_columns
 from tidegate.models.target import score_of
 from tidegate.records import (
     GROUP_PREFIX,
@@ -69,10 +70,13 @@ def assemble_candidate(
             rows = read_table(snapshot / f"{split}.parquet")
             outputs = bundle.outputs(rows)
             scored = scored_rows(rows, score_of(data.target, outputs))
+            if split == "holdout":
+                scored = scored.assign(**slice_columns(rows, data.columns))
             write_table(
                 folder / "scored" / f"{split}.parquet",
                 with_outputs(scored, data.target, rows, outputs),
             )
+            scored = scored_rows(rows, scored["score"])
             if other is not None:
                 scored = score_table(other, rows)
             elif result.benchmark != result.best:

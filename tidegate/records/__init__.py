@@ -6,6 +6,7 @@ from tidegate.records.data import (
     GROUP_PREFIX,
     ID,
     LABEL,
+    SLICE_PREFIX,
     TASK_PREFIX,
     TIME,
     WEIGHT,
@@ -23,6 +24,7 @@ from tidegate.records.data import (
 from tidegate.records.evaluation import (
     BaselineComparison,
     ClassMetrics,
+    ConfidentError,
     Decision,
     Difference,
     Discordance,
@@ -36,7 +38,9 @@ from tidegate.records.evaluation import (
     GroupPair,
     OperatingPoint,
     PastEvaluation,
+    SliceCondition,
     Threshold,
+    WorstSlice,
 )
 from tidegate.records.monitoring import DriftReport, DriftTest
 from tidegate.records.outcome import RunOutcome
@@ -48,6 +52,7 @@ __all__ = [
     "GROUP_PREFIX",
     "ID",
     "LABEL",
+    "SLICE_PREFIX",
     "SPLITS",
     "TASK_PREFIX",
     "TIME",
@@ -59,6 +64,7 @@ __all__ = [
     "ClassMetrics",
     "Column",
     "ColumnProfile",
+    "ConfidentError",
     "CurvePoint",
     "Decision",
     "Difference",
@@ -85,6 +91,7 @@ __all__ = [
     "Release",
     "RunOutcome",
     "SearchResult",
+    "SliceCondition",
     "Snapshot",
     "SplitName",
     "SplitSummary",
@@ -92,4 +99,5 @@ __all__ = [
     "Threshold",
     "TrialResult",
     "ValidationReport",
+    "WorstSlice",
 ]

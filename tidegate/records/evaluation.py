@@ -169,6 +169,41 @@ class Decision(Record):
     reasons: tuple[str, ...]
 
 
+class SliceCondition(Record):
+    """Rows whose column has one value."""
+
+    column: str
+    value: str
+
+
+class WorstSlice(Record):
+    """Rows that meet all conditions and are scored worse than the others.
+
+    `loss` is the mean squared error of the score; `effect_size` its excess over the other rows in
+    standard deviations; `p_adjusted` is corrected for all slices `looked_at`.
+    """
+
+    conditions: tuple[SliceCondition, ...]
+    n: int
+    violating: int
+    loss: float
+    loss_elsewhere: float
+    effect_size: float
+    p_adjusted: float
+    looked_at: int
+    precision: float | None = None
+    recall: float | None = None
+    fpr: float | None = None
+
+
+class ConfidentError(Record):
+    """A row whose score is far from its label: an error, or a label to look at again."""
+
+    id: str
+    label: int
+    score: float
+
+
 class ClassMetrics(Record):
     """One class (the most probable one is said) or task (said from a probability of 0.5 on).
 
@@ -219,3 +254,5 @@ class EvaluationReport(Record):
     roc_auc_ovo: float | None = None
     holdout_uses: int | None = None
     golden_set: GoldenSetReport | None = None
+    worst_slices: tuple[WorstSlice, ...] = ()
+    confident_errors: tuple[ConfidentError, ...] = ()
