@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.config import DataConfig, RunConfig, SearchConfig
+from tidegate.data.functional_suite import suite_uri
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
 from tidegate.models.catalogue import algorithm
@@ -94,7 +95,8 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
 
 def _tables(data: DataConfig) -> tuple[str, ...]:
     """Return every table that ingest reads."""
-    return (*data.source, *([data.golden_set] if data.golden_set else []))
+    suites = map(suite_uri, data.functional_tests)
+    return (*data.source, *([data.golden_set] if data.golden_set else []), *suites)
 
 
 def _with_start(search: SearchConfig, baseline: BaselineModel) -> SearchConfig:

@@ -153,6 +153,10 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
                 update={
                     "source": tuple(absolute(uri) for uri in config.data.source),
                     "golden_set": maybe(config.data.golden_set),
+                    "functional_tests": tuple(
+                        suite if suite == "builtin" else absolute(suite)
+                        for suite in config.data.functional_tests
+                    ),
                 }
             ),
             "validation": config.validation.model_copy(

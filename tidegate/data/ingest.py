@@ -21,6 +21,7 @@ from tidegate.data.columns import (
     stored_kind,
 )
 from tidegate.data.duplicates import find_duplicates
+from tidegate.data.functional_suite import as_rows, read_suites
 from tidegate.data.labels import read_labels, read_tasks, read_weights, target_of
 from tidegate.data.leaks import leak_notices
 from tidegate.data.sources import digest_sources, read_source, require_column
@@ -76,7 +77,12 @@ def ingest(config: DataConfig, *, name: str, source_digest: str, out: Path) -> S
         snapshot = snapshot.model_copy(
             update={"notices": (*snapshot.notices, *_known_texts(golden, tables, config))}
         )
+    functional = None
+    if config.functional_tests:
+        functional = as_rows(read_suites(config.functional_tests), snapshot.columns)
     with store.new_directory(out) as folder:
+        if functional is not None:
+            store.write_table(folder / "functional.parquet", functional)
         if golden is not None:
             store.write_table(folder / "golden.parquet", golden)
         for split, frame in tables.items():
@@ -200,7 +206,7 @@ def build_snapshot(
     train = tables["train"]
     notices += leak_notices(train, columns, train[LABEL].to_numpy())
     content = {split: _table_digest(frame) for split, frame in tables.items()}
-    settings = config.model_dump(mode="json", exclude={"source", "golden_set"})
+    settings = config.model_dump(mode="json", exclude={"source", "golden_set", "functional_tests"})
     return Snapshot(
         name=name,
         digest=store.digest_json({"tables": content, "config": settings}),

@@ -72,7 +72,7 @@ def worst_slices(
     first, second = np.triu_indices(len(found.names))
     other_column = np.array(
         [
-            i == j or found.names[i].column != found.names[j].column
+            i == j or found.names[int(i)].column != found.names[int(j)].column
             for i, j in zip(first, second, strict=True)
         ]
     )

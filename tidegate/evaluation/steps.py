@@ -8,6 +8,7 @@ from pathlib import Path
 from tidegate.config import PolicyConfig
 from tidegate.evaluation.comparison import Baseline
 from tidegate.evaluation.evaluate import evaluate
+from tidegate.evaluation.functional import functional_report
 from tidegate.evaluation.golden_set import measure_golden_set
 from tidegate.evaluation.history import (
     add_to_history,
@@ -25,6 +26,7 @@ from tidegate.records import (
     BaselineModel,
     Candidate,
     EvaluationReport,
+    FunctionalReport,
     PastEvaluation,
     SearchResult,
     Snapshot,
@@ -39,7 +41,7 @@ from tidegate.store import (
     write_text,
 )
 
-_SHOWN_TABLES = frozenset({"validation", "holdout", "golden"})
+_SHOWN_TABLES = frozenset({"validation", "holdout", "golden", "functional"})
 
 
 def evaluate_candidate(
@@ -84,6 +86,7 @@ def evaluate_candidate(
                 holdout, groups=candidate.groups, threshold=report.threshold, policy=policy
             ),
             "confident_errors": confident_errors(holdout, report.threshold),
+            "functional": _functional(folder, report, policy),
         }
     )
     kept = None if model_store is None else model_store / candidate.name
@@ -119,6 +122,15 @@ def _with_golden_set(
         read_table(path), report.threshold, beside, policy=policy, history=past
     )
     return report.model_copy(update={"golden_set": found})
+
+
+def _functional(
+    folder: Path, report: EvaluationReport, policy: PolicyConfig
+) -> FunctionalReport | None:
+    path = folder / "scored" / "functional.parquet"
+    if not path.is_file():
+        return None
+    return functional_report(read_table(path), report.threshold, confidence=policy.confidence)
 
 
 def _with_uses(report: EvaluationReport, uses: int, policy: PolicyConfig) -> EvaluationReport:

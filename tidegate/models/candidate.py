@@ -31,7 +31,7 @@ from tidegate.store import new_directory, read_record, read_table, write_record,
 _DRIFT_REFERENCE_ROWS = 2000
 _CROSSFIT = "crossfit.npz"
 _JUDGED_ON: tuple[SplitName, ...] = ("validation", "holdout")
-_GOLDEN = "golden.parquet"
+_GOLDEN, _FUNCTIONAL = "golden.parquet", "functional.parquet"
 
 
 def assemble_candidate(
@@ -56,8 +56,9 @@ def assemble_candidate(
         model, and the record says why.
     out : Path
         Folder to write, as `records.Candidate` describes; ``scored/crossfit.parquet`` as well
-        where the search scored the training rows by models of their folds, and
-        ``scored/golden.parquet`` and ``baseline/golden.parquet`` where there is a golden set.
+        where the search scored the training rows by models of their folds,
+        ``scored/golden.parquet`` and ``baseline/golden.parquet`` where there is a golden set, and
+        ``scored/functional.parquet`` where there are functional tests (without their texts).
     """
     data = read_record(snapshot / "snapshot.json", Snapshot)
     result = read_record(search / "search.json", SearchResult)
@@ -92,6 +93,11 @@ def assemble_candidate(
                 X = bundle.featurizer.transform(rows)
                 score = score_of(data.target, benchmark.predict_proba(X))
             write_table(folder / "baseline" / _GOLDEN, scored_rows(rows, score))
+        if (snapshot / _FUNCTIONAL).is_file():
+            rows = read_table(snapshot / _FUNCTIONAL)
+            inputs = [column.name for column in data.columns]
+            scored = rows.drop(columns=inputs).assign(score=bundle.score(rows[inputs]))
+            write_table(folder / "scored" / _FUNCTIONAL, scored)
         if (search / _CROSSFIT).is_file():
             crossfit = _crossfit_table(search / _CROSSFIT, snapshot)
             write_table(folder / "scored" / "crossfit.parquet", crossfit)

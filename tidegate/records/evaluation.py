@@ -204,6 +204,45 @@ class ConfidentError(Record):
     score: float
 
 
+class FunctionalityResult(Record):
+    """How many cases of one kind of sentence are flagged or left as they should be.
+
+    `pass_rate` is the mean over templates, and so is its interval.
+    """
+
+    functionality: str
+    violating: bool
+    cases: int
+    templates: int
+    passed: int
+    pass_rate: float
+    pass_rate_ci: Interval
+
+
+class IdentityShift(Record):
+    """How much higher sentences score that name one identity than the same with another."""
+
+    identity: str
+    cases: int
+    score_shift: float
+    flagged: int
+    passed: int
+
+
+class FunctionalReport(Record):
+    """The functional tests; `flip_rate` is the share of templates that an identity swap flips."""
+
+    cases: int
+    passed: int
+    functionalities: tuple[FunctionalityResult, ...]
+    swapped_templates: int = 0
+    flipped_templates: int = 0
+    flip_rate: float | None = None
+    flip_rate_ci: Interval | None = None
+    mean_score_range: float | None = None
+    identities: tuple[IdentityShift, ...] = ()
+
+
 class ClassMetrics(Record):
     """One class (the most probable one is said) or task (said from a probability of 0.5 on).
 
@@ -256,3 +295,4 @@ class EvaluationReport(Record):
     golden_set: GoldenSetReport | None = None
     worst_slices: tuple[WorstSlice, ...] = ()
     confident_errors: tuple[ConfidentError, ...] = ()
+    functional: FunctionalReport | None = None
