@@ -31,3 +31,6 @@ class PolicyConfig(Section):
     max_holdout_uses: Annotated[int, Field(ge=1)] = Field(
         10, description="decisions after which a holdout is called worn"
     )
+    mitigate: tuple[Literal["reweight"], ...] = Field(
+        (), description="reweight: train with label and group made independent by weights"
+    )

@@ -8,6 +8,7 @@ from scipy import sparse
 
 from tidegate import store
 from tidegate.config import FeatureConfig
+from tidegate.data.mitigation import reweighed
 from tidegate.features.blocks import Blocks
 from tidegate.features.featurizer import Featurizer
 from tidegate.records import (
@@ -57,7 +58,11 @@ def featurize(snapshot_folder: Path, config: FeatureConfig, out: Path) -> Featur
         for split in SPLITS:
             rows = train if split == "train" else _rows(snapshot_folder, split)
             _save_blocks(featurizer.transform(rows), folder, split)
-            store.write_table(folder / f"{split}.parquet", rows[_role_columns(snapshot, rows)])
+            roles = rows[_role_columns(snapshot, rows)]
+            if split == "train" and config.reweight_groups:
+                groups = {group: rows[GROUP_PREFIX + group] for group in snapshot.groups}
+                roles = roles.assign(**{WEIGHT: reweighed(rows[LABEL], groups, rows[WEIGHT])})
+            store.write_table(folder / f"{split}.parquet", roles)
         store.write_record(folder / "features.json", features)
     return features
 
