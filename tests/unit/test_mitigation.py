@@ -94,6 +94,31 @@ def test_only_training_rows_are_reweighed(tmp_path):
     assert set(store.read_table(tmp_path / "snapshot" / "train.parquet")["_weight"]) == {1.0}
 
 
+def test_training_rows_that_name_no_group_cannot_be_weighed(tmp_path):
+    table = pd.DataFrame(
+        {
+            "text": [f"post {i}" for i in range(90)],
+            "y": [i % 2 for i in range(90)],
+            "split": [["train", "validation", "test"][i // 30] for i in range(90)],
+            "lang": [None if i < 30 else "en" for i in range(90)],
+        }
+    )
+    table.to_parquet(tmp_path / "posts.parquet")
+    config = DataConfig.model_validate(
+        {
+            "source": str(tmp_path / "posts.parquet"),
+            "text": "text",
+            "label": "y",
+            "groups": "lang",
+            "split": "split",
+        }
+    )
+    ingest(config, name="posts", source_digest="", out=tmp_path / "snapshot")
+    settings = FeatureConfig(reweight_groups=True, embedding="none")
+    with pytest.raises(BadInput, match="no training row names a group"):
+        featurize(tmp_path / "snapshot", settings, tmp_path / "features")
+
+
 def test_the_policy_asks_for_it_and_groups_are_needed(tmp_path):
     pd.DataFrame({"text": ["a"], "y": [1]}).to_parquet(tmp_path / "posts.parquet")
     data = {"source": str(tmp_path / "posts.parquet"), "text": "text", "label": "y"}

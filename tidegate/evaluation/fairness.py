@@ -199,24 +199,33 @@ def _members(cell: Any) -> list[str]:
 
 def _counted(holdout: Any, column: str, threshold: float | None) -> _Groups:
     names, rows, codes = memberships(holdout[column])
-    label = holdout["label"].to_numpy().astype(np.float64)[rows]
+    label = holdout["label"].to_numpy().astype(np.int64)[rows]
     score = holdout["score"].to_numpy().astype(np.float64)[rows]
-    flagged = np.zeros(score.size) if threshold is None else (score >= threshold).astype(float)
-    error = score - label
+    flagged = np.zeros(score.size, bool) if threshold is None else score >= threshold
+    # One pass over the rows a sum, whatever the number of groups.
+    cells = np.bincount(codes * 4 + label * 2 + flagged, minlength=4 * len(names)).reshape(-1, 4)
+    n = cells.sum(axis=1).astype(np.float64)
+    violating = cells[:, 2:].sum(axis=1).astype(np.float64)
 
-    def total(values: FloatArray | None = None) -> FloatArray:
+    def total(values: FloatArray) -> FloatArray:
         return np.bincount(codes, weights=values, minlength=len(names)).astype(np.float64)
 
-    n, error_sum = total(), total(error)
-    observed = total(error**2) - error_sum**2 / n
+    scores, squares, hit = total(score), total(score * score), total(score * label)
+    error_sum = scores - violating
+    observed = np.maximum(squares - 2 * hit + violating - error_sum**2 / n, 0.0)
     # With few or no violating rows the errors seen all look alike; what the scores themselves
     # claim about their spread then stands in.
-    claimed = total(score * (1 - score))
-    spread = np.maximum(observed * n / np.maximum(n - 1, 1), claimed)
+    spread = np.maximum(observed * n / np.maximum(n - 1, 1), scores - squares)
     found = _Groups(
-        names, n, total(label), total(flagged), total(flagged * label), total(score), error_sum,
-        spread,
-    )  # fmt: skip
+        names=names,
+        n=n,
+        violating=violating,
+        flagged=cells[:, [1, 3]].sum(axis=1).astype(np.float64),
+        right=cells[:, 3].astype(np.float64),
+        score=scores,
+        error=error_sum,
+        error_spread=spread,
+    )
     order = sorted(range(len(names)), key=lambda i: (names[i] == NO_GROUP, -n[i], names[i]))
     arrays = {k: v[order] for k, v in vars(found).items() if k != "names"}
     return _Groups([names[i] for i in order], **arrays)
