@@ -13,10 +13,16 @@ _SHOWN = (
     "average_precision",
     "roc_auc",
     "log_loss",
+    "brier_score",
     "threshold",
     "precision",
     "precision_lower_bound",
     "recall",
+    "min_precision",
+    "confidence",
+    "rows",
+    "violating",
+    "flagged",
 )
 
 
@@ -30,8 +36,27 @@ def log_metrics(metrics: dsl.Metrics, figures: Mapping[str, float | None]) -> No
 
 
 def log_report(metrics: dsl.Metrics, report: EvaluationReport) -> None:
-    """Log the report's key figures."""
-    log_metrics(metrics, {name: getattr(report, name) for name in _SHOWN})
+    """Log the report's key figures with their bounds, the baseline's differences and the gaps."""
+    log_metrics(metrics, report_figures(report))
+
+
+def report_figures(report: EvaluationReport) -> dict[str, float | None]:
+    """Return the report's figures under flat names, as the run comparison of the UI lists them."""
+    figures: dict[str, float | None] = {name: getattr(report, name) for name in _SHOWN}
+    if report.recall_ci is not None:
+        figures["recall_low"], figures["recall_high"] = report.recall_ci
+    for name, found in report.baseline.differences.items():
+        figures[f"{name}_minus_baseline"] = found.difference
+        low, high = found.difference_ci
+        figures[f"{name}_minus_baseline_low"] = low
+        figures[f"{name}_minus_baseline_high"] = high
+    for gap in report.fairness.gaps:
+        if gap.limit is not None:
+            figures[f"{gap.metric}_gap_{gap.column}"] = gap.gap
+            low, high = gap.gap_ci
+            figures[f"{gap.metric}_gap_{gap.column}_low"] = low
+            figures[f"{gap.metric}_gap_{gap.column}_high"] = high
+    return figures
 
 
 def log_curves(curves: dsl.ClassificationMetrics, folder: Path, report: EvaluationReport) -> None:

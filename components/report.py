@@ -1,4 +1,4 @@
-"""Everything a run found to one page and a model card."""
+"""Everything a run found to one page, a model card and an audit record."""
 
 from kfp import dsl
 
@@ -14,9 +14,10 @@ def report(
     evaluation: dsl.Input[dsl.Artifact],
     page: dsl.Output[dsl.HTML],
     card: dsl.Output[dsl.Markdown],
+    audit: dsl.Output[dsl.Artifact],
     metrics: dsl.Output[dsl.Metrics],
 ) -> None:
-    """Render report.html and model_card.md."""
+    """Render report.html, model_card.md and audit.json."""
     from pathlib import Path
 
     from components.kubeflow_ui import log_metrics
@@ -38,6 +39,7 @@ def report(
         evaluation=Path(evaluation.path),
         page=Path(page.path),
         card=Path(card.path),
+        audit=Path(audit.path),
         search_cost=cost_line(cost),
     )
     asked = cost.model_dump(exclude={"currency"})

@@ -123,6 +123,9 @@ def runs(
     folder: Annotated[Path, typer.Argument(help="folder that holds run directories")] = Path(
         "runs"
     ),
+    html: Annotated[
+        Path | None, typer.Option("--html", help="write a page instead of printing a table")
+    ] = None,
 ) -> None:
     """Show runs side by side: data, model, metrics, decision."""
     from rich.console import Console
@@ -139,6 +142,13 @@ def runs(
     ]
     if not found:
         raise BadInput("DIR", f"{folder} holds no runs", "run `tidegate run CONFIG` first")
+    if html is not None:
+        from pipelines.runs_page import runs_page
+        from tidegate.store import write_text
+
+        write_text(html, runs_page(found, beside=html.resolve().parent))
+        typer.echo(f"wrote {html}")
+        return
     Console(highlight=False).print(runs_table(found))
 
 

@@ -51,6 +51,7 @@ class RetrainOutputs(NamedTuple):
     bundle: dsl.Model
     page: dsl.HTML
     card: dsl.Markdown
+    audit: dsl.Artifact
     decision: str
 
 
@@ -172,6 +173,7 @@ def _steps(given: Mapping[str, Any], place: Place) -> RetrainOutputs:
         bundle=evaluated.outputs["bundle"],
         page=reported.outputs["page"],
         card=reported.outputs["card"],
+        audit=reported.outputs["audit"],
         decision=evaluated.outputs["Output"],
     )
 

@@ -38,6 +38,7 @@ _OUTPUTS = (
     "bundle",
     "report.html",
     "model_card.md",
+    "audit.json",
     "validation",
     "search.json",
     "snapshot.json",
@@ -172,6 +173,7 @@ def _collect(outputs: Mapping[str, str], out: Path) -> EvaluationReport:
     _copy(Path(outputs["snapshot"]) / "snapshot.json", out / "snapshot.json")
     _copy(Path(outputs["page"]), out / "report.html")
     _copy(Path(outputs["card"]), out / "model_card.md")
+    _copy(Path(outputs["audit"]), out / "audit.json")
     _copy(evaluation / "evaluation.json", out / "evaluation.json")
     return read_record(out / "evaluation.json", EvaluationReport)
 

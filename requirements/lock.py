@@ -40,7 +40,9 @@ def compile_lock(name: str) -> str:
             [
                 *("uv", "pip", "compile", f"{name}.in", "--output-file", str(target)),
                 *("--python-version", "3.11", "--no-header", "--annotation-style", "line"),
-                *("--no-emit-index-url", "--no-emit-find-links", "--quiet", *find_links()),
+                *("--no-emit-index-url", "--no-emit-find-links", "--quiet"),
+                # The CPU build of torch names none of the packages that its CUDA build loads.
+                *([] if name in WITH_CUDA else find_links()),
             ],
             cwd=HERE,
             check=True,

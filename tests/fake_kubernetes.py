@@ -1,15 +1,8 @@
-"""A small Kubernetes over real HTTP: custom objects with state, faults on demand, and a Katib.
-
-The server answers the official client; the Katib beside it runs the trials of Experiments in this
-process, one round each time that the (injected) clock sleeps.
-"""
+"""A small Kubernetes over real HTTP: objects with state, rights, a log, and faults on demand."""
 
 import contextlib
-import io
 import itertools
 import json
-import math
-import random
 import re
 import socket
 import struct
@@ -17,13 +10,9 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from tidegate.search.medianstop import stop_rule
-from tidegate.search.trial import main as trial_main
-
-EXPERIMENT_LABEL = "katib.kubeflow.org/experiment"
+TOKEN = "bearer-token-that-nobody-may-see"
 _PATH = re.compile(
     r"/(?:api|apis/(?P<group>[^/]+))/(?P<version>[^/]+)/namespaces/(?P<namespace>[^/]+)"
     r"/(?P<plural>[^/]+)(?:/(?P<name>[^/]+))?"
@@ -65,14 +54,33 @@ class Fault:
 
 
 class FakeKubernetes:
-    """Objects by (group, namespace, plural, name)."""
+    """What a namespace holds, by (group, namespace, plural, name), and the rest by its path.
 
-    def __init__(self, clock):
-        self.clock = clock
+    Parameters
+    ----------
+    documents : dict
+        Answers to GET by path, for what has no state here: versions, groups, nodes.
+    forbidden : tuple of str
+        Parts of paths that `user` may not see.
+    denied : set of (str, str)
+        Verbs and resources that an access review refuses.
+    slow : callable
+        Says of a path whether its answer is held back until the server ends.
+    """
+
+    def __init__(self, clock=None):
+        self.clock = clock or FakeClock()
         self.objects = {}
+        self.documents = {}
         self.faults = []
         self.requests = []
-        self.tokens = {"valid"}
+        self.tokens = {TOKEN}
+        self.user = "alice"
+        self.may_impersonate = True
+        self.forbidden = ()
+        self.denied = set()
+        self.slow = lambda path: False
+        self._ended = threading.Event()
         self._numbers = itertools.count(1)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
@@ -83,15 +91,20 @@ class FakeKubernetes:
         return self
 
     def __exit__(self, *_):
+        self._ended.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
-    def configuration(self, token="valid"):
+    @property
+    def address(self):
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def configuration(self, token=TOKEN):
         from kubernetes import client
 
         configuration = client.Configuration()
-        configuration.host = f"http://127.0.0.1:{self._server.server_address[1]}"
+        configuration.host = self.address
         configuration.api_key = {"authorization": f"Bearer {token}"}
         return configuration
 
@@ -107,6 +120,9 @@ class FakeKubernetes:
         )
         return document
 
+    def save(self, plural, document):
+        """Keep a changed status; here a document is changed where it is."""
+
     def remove(self, key):
         uid = self.objects.pop(key)["metadata"]["uid"]
         for other, document in list(self.objects.items()):
@@ -114,10 +130,34 @@ class FakeKubernetes:
             if any(owner["uid"] == uid for owner in owners) and other in self.objects:
                 self.remove(other)
 
+    def respond(self, method, url, body, headers):
+        """Return the status and the document for whoever asks, if they may ask."""
+        path, who = urlsplit(url).path, headers.get("Impersonate-User")
+        self.requests.append((method, path, who))
+        if self.slow(path):
+            self._ended.wait(30)
+        if headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
+            return 401, _status(401, "Unauthorized")
+        if path.endswith("/selfsubjectreviews"):
+            return 201, {"status": {"userInfo": {"username": self.user}}}
+        if path.endswith("/selfsubjectaccessreviews"):
+            if who and not self.may_impersonate:
+                return 403, _status(403, f"{self.user} cannot impersonate")
+            asked = body["spec"]["resourceAttributes"]
+            allowed = (asked["verb"], asked["resource"]) not in self.denied
+            return 201, {"status": {"allowed": allowed}}
+        if any(part in path for part in self.forbidden):
+            return 403, _status(403, f"{self.user} cannot")
+        return self.answer(method, url, body)
+
     def answer(self, method, url, body):
-        """Return the status and the document for a request."""
+        """Return the status and the document for a request that is allowed."""
         parts = urlsplit(url)
+        if parts.path in self.documents:
+            return 200, self.documents[parts.path]
         match = _PATH.fullmatch(parts.path)
+        if match is None:
+            return 404, _status(404, f"{parts.path} not found")
         group, namespace = match["group"] or "", match["namespace"]
         key = (group, namespace, match["plural"], match["name"])
         if method == "POST":
@@ -142,9 +182,26 @@ class FakeKubernetes:
         return 200, self.objects[key]
 
 
+def write_kubeconfig(path, address, user=None):
+    """Write a kubeconfig with one context, called fake."""
+    path.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": "fake",
+                "clusters": [{"name": "c", "cluster": {"server": address}}],
+                "users": [{"name": "u", "user": user or {"token": TOKEN}}],
+                "contexts": [{"name": "fake", "context": {"cluster": "c", "user": "u"}}],
+            }
+        )
+    )
+
+
 def _handler(kubernetes):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def log_message(self, *_):
             pass
@@ -152,7 +209,6 @@ def _handler(kubernetes):
         def _serve(self):
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
-            kubernetes.requests.append((self.command, self.path))
             fault = next(
                 (
                     fault
@@ -161,17 +217,12 @@ def _handler(kubernetes):
                 ),
                 None,
             )
-            if self.headers.get("Authorization", "").removeprefix("Bearer ") not in (
-                kubernetes.tokens
-            ):
-                self._send(401, _status(401, "Unauthorized"))
-                return
+            if fault is None or fault.after:
+                answer = kubernetes.respond(self.command, self.path, body, self.headers)
             if fault is None:
-                self._send(*kubernetes.answer(self.command, self.path, body))
+                self._send(*answer)
                 return
             fault.times -= 1
-            if fault.after:
-                kubernetes.answer(self.command, self.path, body)
             if fault.status == "reset":
                 self.connection.setsockopt(
                     socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
@@ -185,13 +236,14 @@ def _handler(kubernetes):
 
         def _send(self, status, document, headers=()):
             content = json.dumps(document).encode()
-            self.send_response(status)
-            for name, value in dict(headers).items():
-                self.send_header(name, value)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            with contextlib.suppress(OSError):
+                self.send_response(status)
+                for name, value in dict(headers).items():
+                    self.send_header(name, value)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
 
         def finish(self):
             with contextlib.suppress(OSError, ValueError):
@@ -209,177 +261,3 @@ def _selects(selector, labels):
         if labels.get(name) not in (names.split(",") if names else [value]):
             return False
     return True
-
-
-class _KilledError(BaseException):
-    """The metrics collector ended the trial's process."""
-
-
-class FakeKatib:
-    """Carries out Experiments: suggests points, runs trials, reads what they print.
-
-    Parameters
-    ----------
-    fates : mapping of str to str
-        What becomes of an algorithm's trials instead: ``pending``, ``failed`` (its pod goes
-        without a word), ``lost`` (its metrics are) or ``elsewhere`` (it writes to another disk).
-    """
-
-    def __init__(self, kubernetes, clock, workspace, fates=()):
-        self.kubernetes = kubernetes
-        self.clock = clock
-        self.workspace = workspace
-        self.fates = dict(fates)
-        self.commands = []
-        self._random = random.Random(0)
-        self._reported = {}
-
-    def round(self):
-        """Let every Experiment run as many trials as it may at once."""
-        for experiment in self.kubernetes.of("experiments"):
-            if "status" not in experiment:
-                # Katib takes a while; the first round only starts.
-                experiment["status"] = {"conditions": [_condition("Created", "created")]}
-            elif len(experiment["status"]["conditions"]) == 1:
-                self._advance(experiment)
-
-    def _advance(self, experiment):
-        spec, name = experiment["spec"], experiment["metadata"]["name"]
-        mine = [
-            trial
-            for trial in self.kubernetes.of("trials")
-            if trial["metadata"]["labels"][EXPERIMENT_LABEL] == name
-        ]
-        running = [trial for trial in mine if len(trial["status"]["conditions"]) == 1]
-        for _ in range(min(spec["parallelTrialCount"], spec["maxTrialCount"] - len(mine))):
-            if len(running) < spec["parallelTrialCount"]:
-                trial = self._start(experiment)
-                mine.append(trial)
-                if len(trial["status"]["conditions"]) == 1:
-                    running.append(trial)
-        if len(mine) == spec["maxTrialCount"] and not running:
-            experiment["status"]["conditions"].append(_condition("Succeeded", "max trials"))
-
-    def _start(self, experiment):
-        spec, metadata = experiment["spec"], experiment["metadata"]
-        name = f"{metadata['name']}-{self._random.getrandbits(32):08x}"
-        point = {entry["name"]: self._suggest(entry) for entry in spec["parameters"]}
-        trial = self.kubernetes.put(
-            "trials",
-            {
-                "metadata": {
-                    "name": name,
-                    "namespace": metadata["namespace"],
-                    "labels": {**metadata["labels"], EXPERIMENT_LABEL: metadata["name"]},
-                    "ownerReferences": [{"kind": "Experiment", "uid": metadata["uid"]}],
-                },
-                "spec": {
-                    "parameterAssignments": [{"name": n, "value": v} for n, v in point.items()]
-                },
-                "status": {
-                    "startTime": self.clock.now().isoformat(),
-                    "conditions": [_condition("Running", "running")],
-                },
-            },
-        )
-        fate = self.fates.get(metadata["labels"]["tidegate/algorithm"], "")
-        if fate == "pending":
-            return trial
-        ended, observed = self._run(experiment, name, point, fate)
-        trial["status"]["completionTime"] = (self.clock.now() + timedelta(seconds=2)).isoformat()
-        trial["status"]["conditions"].append(_condition(ended, f"Trial has {ended}"))
-        if observed:
-            trial["status"]["observation"] = {
-                "metrics": [{"name": n, "latest": v[-1]} for n, v in observed.items()]
-            }
-        return trial
-
-    def _run(self, experiment, name, point, fate):
-        template = experiment["spec"]["trialTemplate"]
-        words = template["trialSpec"]["spec"]["template"]["spec"]["containers"][0]["command"]
-        references = {entry["name"]: entry["reference"] for entry in template["trialParameters"]}
-
-        def value(match):
-            reference = references[match[1]]
-            return name if reference == "${trialSpec.Name}" else point[reference]
-
-        command = [re.sub(r"\$\{trialParameters\.(\w+)\}", value, word) for word in words]
-        self.commands.append(command)
-        disk = self.workspace.parent / "elsewhere" if fate == "elsewhere" else self.workspace
-        arguments = [
-            re.sub("^/workspace", str(self.workspace), word)
-            if command[place - 1] != "--out"
-            else re.sub("^/workspace", str(disk), word)
-            for place, word in enumerate(command)
-        ][3:]
-        if fate == "failed":
-            return "Failed", {}
-        succeeded = [r for n, r in self._reported.items() if n.startswith(_stem(name))]
-        output = _Collector(self._rule(experiment, succeeded))
-        try:
-            with contextlib.redirect_stdout(output):
-                code = trial_main(arguments)
-        except _KilledError:
-            return "EarlyStopped", output.found
-        except Exception:  # noqa: BLE001
-            return "Failed", output.found
-        if code != 0:
-            return "Failed", {}
-        self._reported[name] = [float(text) for text in output.found["average_precision"]]
-        return ("MetricsUnavailable", {}) if fate == "lost" else ("Succeeded", output.found)
-
-    def _rule(self, experiment, succeeded):
-        stopping = experiment["spec"].get("earlyStopping")
-        if stopping is None:
-            return None
-        settings = {entry["name"]: int(entry["value"]) for entry in stopping["algorithmSettings"]}
-        return stop_rule(
-            succeeded,
-            min_trials=settings["min_trials_required"],
-            start_step=settings["start_step"],
-        )
-
-    def _suggest(self, parameter):
-        space = parameter["feasibleSpace"]
-        if "list" in space:
-            return self._random.choice(space["list"])
-        low, high = float(space["min"]), float(space["max"])
-        if space["distribution"] == "logUniform":
-            drawn = math.exp(self._random.uniform(math.log(low), math.log(high)))
-        else:
-            drawn = self._random.uniform(low, high)
-        return str(round(drawn) if parameter["parameterType"] == "int" else drawn)
-
-
-def _stem(trial):
-    return trial.rpartition("-")[0]
-
-
-def _condition(kind, message):
-    return {"type": kind, "status": "True", "message": message}
-
-
-class _Collector(io.StringIO):
-    """What Katib's StdOut collector does: reads ``name=value`` lines, ends what the rule stops."""
-
-    def __init__(self, rule):
-        super().__init__()
-        self.found = {}
-        self._rule = rule
-
-    def write(self, text):
-        for line in text.splitlines():
-            name, separator, value = line.partition("=")
-            if separator:
-                self.found.setdefault(name, []).append(value)
-                reported = [float(text) for text in self.found.get("average_precision", [])]
-                if name == "log_loss" and self._rule and self._rule.stops(reported):
-                    raise _KilledError
-        return len(text)
-
-
-def workspace_of(folder: Path) -> Path:
-    """Return a new folder that stands for the mounted volume."""
-    place = folder / "workspace"
-    place.mkdir()
-    return place

@@ -6,14 +6,14 @@ import numpy as np
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from tidegate.features.encoder_folder import EncoderShape, tensor_shapes
+from tidegate.features.encoders import expected_shapes
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 WORDS = tuple(f"w{number}" for number in range(60))
 WIDTH = 32
 
 
-def write_toy_encoder(folder, prefix="", **changes):
+def write_toy_encoder(folder, **changes):
     """Write config.json, model.safetensors and tokenizer.json; return the folder."""
     config = {
         "model_type": "bert",
@@ -28,22 +28,9 @@ def write_toy_encoder(folder, prefix="", **changes):
         "layer_norm_eps": 1e-12,
         "pad_token_id": 0,
     }
-    shape = EncoderShape(
-        layers=2,
-        width=WIDTH,
-        heads=2,
-        inner_width=64,
-        vocabulary=config["vocab_size"],
-        positions=80,
-        types=2,
-        epsilon=1e-12,
-        padding=0,
-        first_position=0,
-        prefix=prefix,
-    )
     random = np.random.default_rng(0)
     tensors = {}
-    for name, size in tensor_shapes(shape).items():
+    for name, size in expected_shapes(config).items():
         value = random.normal(0, 0.15, size)
         if name.endswith("LayerNorm.weight"):
             value = np.ones(size)

@@ -101,12 +101,12 @@ def _tables(data: DataConfig) -> tuple[str, ...]:
 
 def _with_mitigation(config: RunConfig) -> FeatureConfig:
     if not config.policy.mitigate:
-        return config.features
+        return config.features_in_time
     if not config.data.groups:
         raise BadInput(
             "policy.mitigate", "there are no groups to weigh", "name data.groups or leave it out"
         )
-    return config.features.model_copy(update={"reweight_groups": True})
+    return config.features_in_time.model_copy(update={"reweight_groups": True})
 
 
 def _with_start(search: SearchConfig, baseline: BaselineModel) -> SearchConfig:

@@ -60,8 +60,13 @@ def digest_uri(uri: str) -> str:
 def code_digest() -> str:
     """Return the digest of Tidegate's own source, the part of a cache key that code changes."""
     root = Path(__file__).resolve().parent.parent
+    kinds = ("py", "html", "css", "js")
     return digest_json(
-        {name: digest_tree(root / name, "**/*.py") for name in ("tidegate", "components")}
+        {
+            f"{name}/{kind}": digest_tree(root / name, f"**/*.{kind}")
+            for name in ("tidegate", "components")
+            for kind in kinds
+        }
     )
 
 

@@ -28,7 +28,10 @@ def main() -> None:
     config = RunConfig.model_validate_json((asked.folder / "config.json").read_bytes())
     snapshot, out = asked.folder / "snapshot", asked.folder / "tidegate"
     started = time.monotonic()
-    featurize(snapshot, config.features, out / "features")
+    config = config.model_copy(
+        update={"search": config.search.model_copy(update={"minutes": asked.minutes})}
+    )
+    featurize(snapshot, config.features_in_time, out / "features")
     minutes = asked.minutes - (time.monotonic() - started) / 60
     parallel = min(config.search.parallel, asked.cores)
     search = config.search.model_copy(

@@ -55,7 +55,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def tidegate(kfp, monkeypatch, capsys):
-    """Run a command against the server and return its exit code, output and error."""
+    """Run a command: its exit code, output and error; `refused` wants code 2 and one line."""
 
     def run(*words, endpoint=None):
         there = [] if endpoint == "" else ["--endpoint", endpoint or kfp.address]
@@ -66,4 +66,11 @@ def tidegate(kfp, monkeypatch, capsys):
         assert "Traceback" not in said.err
         return ended.value.code or 0, said.out, said.err
 
+    def refused(*words, endpoint=None):
+        code, _, said = run(*words, endpoint=endpoint)
+        assert code == 2
+        assert len(said.strip().splitlines()) == 1
+        return said
+
+    run.refused = refused
     return run

@@ -196,6 +196,12 @@ class FakeKfp:
         return {}
 
 
+def only(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the one thing of a kind that the server should have."""
+    assert len(items) == 1
+    return items[0]
+
+
 def _page(key: str, items: list[dict[str, Any]], query: dict[str, str]) -> dict[str, Any]:
     if "filter" in query:
         for predicate in json.loads(query["filter"])["predicates"]:

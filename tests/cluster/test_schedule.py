@@ -4,21 +4,9 @@ import json
 
 import pytest
 
-from tests.cluster.fake_kfp import Fault
+from tests.cluster.fake_kfp import Fault, only
 
 NIGHTLY = ("--cron", "0 3 * * *")
-
-
-def only(items):
-    assert len(items) == 1
-    return items[0]
-
-
-def refused(outcome):
-    code, _, said = outcome
-    assert code == 2
-    assert len(said.strip().splitlines()) == 1
-    return said
 
 
 def test_a_schedule_names_pipeline_and_version_and_fires_by_six_fields(kfp, tidegate, config):
@@ -105,32 +93,32 @@ def test_two_configurations_have_a_schedule_each(kfp, tidegate, config):
     ],
 )
 def test_a_bad_cron_is_refused_by_the_name_of_its_field(kfp, tidegate, config, cron, named):
-    assert named in refused(tidegate("schedule", config(), "--cron", cron))
+    assert named in tidegate.refused("schedule", config(), "--cron", cron)
     assert kfp.requests == []
 
 
 @pytest.mark.parametrize("concurrency", ["0", "11"])
 def test_concurrency_is_one_to_ten(kfp, tidegate, config, concurrency):
-    said = refused(tidegate("schedule", config(), *NIGHTLY, "--concurrency", concurrency))
+    said = tidegate.refused("schedule", config(), *NIGHTLY, "--concurrency", concurrency)
     assert "must be 1 to 10" in said
     assert kfp.requests == []
 
 
 @pytest.mark.parametrize("words", [(), (*NIGHTLY, "--pause"), ("--pause", "--resume")])
 def test_one_thing_at_a_time(kfp, tidegate, config, words):
-    assert "one of --cron" in refused(tidegate("schedule", config(), *words))
+    assert "one of --cron" in tidegate.refused("schedule", config(), *words)
 
 
 @pytest.mark.parametrize("action", ["--pause", "--resume", "--delete"])
 def test_what_is_not_there_cannot_be_changed(tidegate, config, action):
-    assert "has no schedule" in refused(tidegate("schedule", config(), action))
+    assert "has no schedule" in tidegate.refused("schedule", config(), action)
 
 
 def test_unpinned_images_and_local_data_are_refused_as_for_a_run(kfp, tidegate, config):
     unpinned = config(cluster={"image": "tidegate/cpu:0.1.0"})
-    assert "not pinned" in refused(tidegate("schedule", unpinned, *NIGHTLY))
+    assert "not pinned" in tidegate.refused("schedule", unpinned, *NIGHTLY)
     local = config(data={"source": "posts.parquet", "text": "body", "label": "violating"})
-    assert "data.source" in refused(tidegate("schedule", local, *NIGHTLY))
+    assert "data.source" in tidegate.refused("schedule", local, *NIGHTLY)
     assert kfp.requests == []
 
 
@@ -148,14 +136,14 @@ def test_a_replacement_that_cannot_be_made_leaves_the_old_schedule(kfp, tidegate
     tidegate("schedule", config(), *NIGHTLY)
     before = list(kfp.recurring)
     kfp.faults = [Fault("POST", "/recurringruns$", 500, times=99)]
-    refused(tidegate("schedule", config(), "--cron", "0 5 * * *"))
+    tidegate.refused("schedule", config(), "--cron", "0 5 * * *")
     assert kfp.recurring == before
 
 
 def test_a_replacement_that_was_cut_off_is_finished_by_the_next_call(kfp, tidegate, config):
     tidegate("schedule", config(), *NIGHTLY)
     kfp.faults = [Fault("DELETE", "/recurringruns/", 500, times=3)]
-    refused(tidegate("schedule", config(), "--cron", "0 5 * * *"))
+    tidegate.refused("schedule", config(), "--cron", "0 5 * * *")
     assert len(kfp.recurring) == 2
     assert tidegate("schedule", config(), "--cron", "0 5 * * *")[0] == 0
     assert only(kfp.recurring)["trigger"]["cron_schedule"]["cron"] == "0 0 5 * * *"

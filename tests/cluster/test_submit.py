@@ -8,24 +8,11 @@ import time
 import pytest
 
 from pipelines.kfp_connection import TOKEN_VARIABLE
-from tests.cluster.fake_kfp import Fault
+from tests.cluster.fake_kfp import Fault, only
 from tidegate.config import RunConfig
 
 STEPS = ("plan", "ingest", "validate", "featurize", "search", "assemble", "evaluate", "report")
 DONE = dict.fromkeys(STEPS, "SUCCEEDED")
-
-
-def only(items):
-    assert len(items) == 1
-    return items[0]
-
-
-def refused(outcome):
-    """Exit code 2 and one line that says what to mend."""
-    code, _, said = outcome
-    assert code == 2
-    assert len(said.strip().splitlines()) == 1
-    return said
 
 
 def test_the_first_submission_makes_pipeline_version_experiment_and_run(kfp, tidegate, config):
@@ -168,7 +155,7 @@ def test_who_stops_following_does_not_stop_the_run(kfp, tidegate, config):
 
 def test_an_image_that_a_tag_names_is_refused_unless_allowed(kfp, tidegate, config):
     tagged = config(cluster={"image": "tidegate/cpu:0.1.0"})
-    said = refused(tidegate("submit", tagged))
+    said = tidegate.refused("submit", tagged)
     assert "cluster.image: " in said
     assert "tidegate/cpu:0.1.0" in said
     assert kfp.requests == []
@@ -186,7 +173,7 @@ def test_an_image_that_a_tag_names_is_refused_unless_allowed(kfp, tidegate, conf
 )
 def test_data_that_lies_on_this_machine_is_refused(kfp, tidegate, config, source):
     data = {"source": source, "text": "body", "label": "violating"}
-    said = refused(tidegate("submit", config(data=data)))
+    said = tidegate.refused("submit", config(data=data))
     assert "data.source" in said
     assert "s3://" in said
     assert kfp.requests == []
@@ -207,22 +194,22 @@ def test_data_in_the_workspace_or_an_object_store_is_taken(tidegate, config, sou
     ],
 )
 def test_folders_that_steps_read_must_be_in_the_workspace(tidegate, config, changes, key):
-    assert key in refused(tidegate("submit", config(**changes)))
+    assert key in tidegate.refused("submit", config(**changes))
 
 
 def test_the_gpu_image_must_be_pinned_too_where_it_is_used(tidegate, config):
     cluster = {"search_step": {"cpu": 1, "memory_gib": 1, "gpus": 1}}
-    assert "cluster.gpu_image: " in refused(tidegate("submit", config(cluster=cluster)))
+    assert "cluster.gpu_image: " in tidegate.refused("submit", config(cluster=cluster))
 
 
 def test_a_gpu_for_a_search_step_that_only_waits_is_refused(tidegate, config):
     cluster = {"search_step": {"cpu": 1, "memory_gib": 1, "gpus": 1}}
-    said = refused(tidegate("submit", config(cluster=cluster), "--set", "search.backend=katib"))
+    said = tidegate.refused("submit", config(cluster=cluster), "--set", "search.backend=katib")
     assert "cluster.search_step.gpus" in said
 
 
 def test_an_address_is_needed(tidegate, config):
-    said = refused(tidegate("submit", config(), endpoint=""))
+    said = tidegate.refused("submit", config(), endpoint="")
     assert "port-forward" in said
 
 
@@ -231,20 +218,20 @@ def test_the_address_can_stand_in_the_configuration(kfp, tidegate, config):
 
 
 def test_fail_on_hold_needs_wait(tidegate, config):
-    assert "--wait" in refused(tidegate("submit", config(), "--fail-on-hold"))
+    assert "--wait" in tidegate.refused("submit", config(), "--fail-on-hold")
 
 
 # --- faults of the server ----------------------------------------------------------------------
 
 
 def test_an_address_where_nobody_answers_is_told_at_once(tidegate, config):
-    said = refused(tidegate("submit", config(), endpoint="http://127.0.0.1:9"))
+    said = tidegate.refused("submit", config(), endpoint="http://127.0.0.1:9")
     assert "127.0.0.1:9" in said
     assert "port-forward" in said
 
 
 def test_an_address_without_a_scheme_is_refused(tidegate, config):
-    assert "https://kfp.example" in refused(tidegate("submit", config(), endpoint="kfp.example"))
+    assert "https://kfp.example" in tidegate.refused("submit", config(), endpoint="kfp.example")
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, "<html>hello</html>"), (404, "no such page")])
@@ -252,7 +239,7 @@ def test_something_else_at_the_address_is_not_taken_for_kubeflow(
     kfp, tidegate, config, status, body
 ):
     kfp.faults = [Fault("GET", "/healthz", status, body)]
-    said = refused(tidegate("submit", config()))
+    said = tidegate.refused("submit", config())
     assert "Kubeflow Pipelines" in said
 
 
@@ -260,9 +247,9 @@ def test_a_missing_token_is_told_and_a_given_one_is_sent_but_never_shown(
     kfp, tidegate, config, monkeypatch
 ):
     kfp.token = "secret-token"
-    assert TOKEN_VARIABLE in refused(tidegate("submit", config()))
+    assert TOKEN_VARIABLE in tidegate.refused("submit", config())
     monkeypatch.setenv(TOKEN_VARIABLE, "wrong-token")
-    said = refused(tidegate("submit", config()))
+    said = tidegate.refused("submit", config())
     assert "not signed in" in said
     assert "wrong-token" not in said
     monkeypatch.setenv(TOKEN_VARIABLE, "secret-token\n")
@@ -281,12 +268,12 @@ def test_a_projected_token_is_read_again_for_every_call(
 
 def test_a_redirect_to_the_sign_in_page_means_not_signed_in(kfp, tidegate, config):
     kfp.faults = [Fault("GET", "/healthz", 302, "", {"Location": "/dex/auth"})]
-    assert "not signed in" in refused(tidegate("submit", config()))
+    assert "not signed in" in tidegate.refused("submit", config())
 
 
 def test_an_account_that_may_not_is_told_what_it_may_not(kfp, tidegate, config):
     kfp.faults = [Fault("POST", "/experiments", 403)]
-    said = refused(tidegate("submit", config()))
+    said = tidegate.refused("submit", config())
     assert "may not create an experiment" in said
     assert kfp.runs == []
 
@@ -311,7 +298,7 @@ def test_a_server_that_is_busy_once_is_asked_again(kfp, tidegate, config, method
 
 def test_a_server_that_stays_broken_is_told_in_its_own_words(kfp, tidegate, config):
     kfp.faults = [Fault("POST", "/pipelines", 500, times=99)]
-    said = refused(tidegate("submit", config()))
+    said = tidegate.refused("submit", config())
     assert "could not create a pipeline: HTTP 500: the database is away" in said
 
 
@@ -331,7 +318,7 @@ def test_an_answer_that_comes_too_late_makes_nothing_twice(kfp, tidegate, config
 
 def test_a_server_that_never_answers_is_told_with_the_time_it_had(kfp, tidegate, config):
     kfp.faults = [Fault("GET", "/pipelines", 200, "{}", seconds=0.6, times=99)]
-    said = refused(tidegate("submit", config(), "--timeout", "0.2"))
+    said = tidegate.refused("submit", config(), "--timeout", "0.2")
     assert "no answer in 0.2 s" in said
 
 
@@ -353,7 +340,7 @@ def test_somebody_who_makes_the_pipeline_at_the_same_time_is_no_fault(kfp, tideg
 def test_a_refusal_of_the_server_comes_through_in_its_words(kfp, tidegate, config):
     body = json.dumps({"message": "Invalid input error: quota\nstack trace"})
     kfp.faults = [Fault("POST", "/runs", 400, body)]
-    said = refused(tidegate("submit", config()))
+    said = tidegate.refused("submit", config())
     assert "refused to start a run: Invalid input error: quota;" in said
 
 
@@ -366,6 +353,6 @@ def test_a_server_that_stumbles_while_the_run_goes_on_is_outlasted(kfp, tidegate
 def test_a_token_that_expires_while_waiting_says_that_the_run_goes_on(kfp, tidegate, config):
     kfp.story = [("RUNNING", {"plan": "RUNNING"})]
     kfp.faults = [Fault("GET", "/runs/", 401)]
-    said = refused(tidegate("submit", config(), "--wait"))
+    said = tidegate.refused("submit", config(), "--wait")
     assert "the run goes on: http" in said
     assert len(kfp.runs) == 1

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.fake_kubernetes import FakeClock, FakeKatib, FakeKubernetes, workspace_of
+from tests.fake_katib import FakeKatib, workspace_of
+from tests.fake_kubernetes import FakeClock, FakeKubernetes
 from tidegate import store
 from tidegate.config import ClusterConfig, SearchConfig
 from tidegate.errors import BadInput

@@ -7,6 +7,7 @@ After a change that is meant, write the documents anew and read their difference
 import math
 import os
 import re
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from kubeflow_katib_api.models import (
 from tidegate.config import ClusterConfig, Pool, SearchConfig, Toleration
 from tidegate.errors import BadInput
 from tidegate.models.catalogue import algorithm
-from tidegate.models.interface import Resources
+from tidegate.models.interface import Choice, Resources
 from tidegate.search.katib import ExperimentPlan, Owner, build_experiment, shares, to_manifest
 from tidegate.search.space import contains, parse_words
 from tidegate.search.trial import main as trial_main
@@ -47,6 +48,11 @@ VARIANTS = {
     },
     "random": {"search": SearchConfig(strategy="random")},
     "grid": {"search": SearchConfig(strategy="grid")},
+    "pbt": {
+        "algorithm": replace(NET, resumable=True),
+        "search": SearchConfig(strategy="pbt", trials=40),
+        "trials": 40,
+    },
     "hyperband": {"search": SearchConfig(strategy="hyperband", parallel=4)},
 }
 
@@ -230,6 +236,41 @@ def test_hyperband_is_the_one_bracket_that_katib_can_carry_out():
     assert "earlyStopping" not in spec
     with pytest.raises(BadInput, match="hyperband compares trials side by side"):
         build_experiment(plan("xgboost", search=SearchConfig(strategy="hyperband", parallel=1)))
+
+
+def test_population_based_training_moves_between_values_that_the_trial_understands():
+    manifest = to_manifest(build_experiment(plan("xgboost", **VARIANTS["pbt"])))
+    spec = manifest["spec"]
+    assert {p["parameterType"] for p in spec["parameters"]} == {"categorical"}
+    space = NET.search_space
+    for name, dimension in space.items():
+        (values,) = [p["feasibleSpace"]["list"] for p in spec["parameters"] if p["name"] == name]
+        assert len(values) == len(set(values)) > 1
+        read = [parse_words({name: dimension}, {name: value})[name] for value in values]
+        assert isinstance(dimension, Choice) or read == sorted(read)
+    settings = {s["name"]: s["value"] for s in spec["algorithm"]["algorithmSettings"]}
+    command = container(manifest)["command"]
+    assert command[command.index("--state") + 1] == settings["suggestion_trial_dir"]
+    assert 3 * int(settings["n_population"]) <= spec["maxTrialCount"]
+    assert (spec["resumePolicy"], "earlyStopping" in spec) == ("FromVolume", False)
+
+
+@pytest.mark.parametrize("name", ["net", "an-algorithm-of-many-letters"])
+def test_a_trial_of_population_based_training_has_a_name_that_a_label_can_hold(name):
+    algorithm = replace(VARIANTS["pbt"]["algorithm"], name=name)
+    changes = {**VARIANTS["pbt"], "algorithm": algorithm}
+    experiment = to_manifest(build_experiment(plan("xgboost", **changes)))["metadata"]["name"]
+    assert len(f"{experiment}-{uuid.uuid4()}") <= 63
+    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", experiment)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({"algorithm": NET}, "net begins anew"), ({"trials": 14}, "generations of 5.*14 trials")],
+)
+def test_population_based_training_wants_algorithms_that_resume_and_enough_trials(changes, told):
+    with pytest.raises(BadInput, match=told):
+        build_experiment(plan("xgboost", **{**VARIANTS["pbt"], **changes}))
 
 
 def test_the_stop_rule_and_the_parallel_trials_are_the_configurations(name):

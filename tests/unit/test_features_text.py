@@ -86,11 +86,21 @@ def test_chunks_do_not_change_the_features(record, monkeypatch):
     whole = block.transform(TEXTS)
     monkeypatch.setattr(grams, "_MAX_CHUNK_CHARACTERS", 30)
     monkeypatch.setattr(grams, "MAX_CHUNK_ROWS", 3)
-    monkeypatch.setattr(text, "_MAX_UNMERGED", 5)
+    monkeypatch.setattr(text, "_MIN_UNMERGED", 5)
     again = record.build(FeatureConfig()).fit(TEXTS, LABELS)
     assert again.get_feature_names_out() == block.get_feature_names_out()
     assert (block.transform(TEXTS) != whole).nnz == 0
     assert (again.transform(TEXTS) != whole).nnz == 0
+
+
+def test_the_rarest_grams_are_forgotten_when_there_are_too_many(monkeypatch):
+    monkeypatch.setattr(grams, "MAX_CHUNK_ROWS", 2)
+    monkeypatch.setattr(text, "_MIN_UNMERGED", 10)
+    monkeypatch.setattr(text, "_MAX_DISTINCT", 30)
+    rows = [f"free prize only{number}" for number in range(100)]
+    config = FeatureConfig(max_word_features=3)
+    terms = TFIDF_WORD.build(config).fit(rows, LABELS).get_feature_names_out()
+    assert list(terms) == ["free", "free prize", "prize"]
 
 
 def test_a_training_table_beyond_the_character_bound_is_read_in_even_steps(monkeypatch):

@@ -30,6 +30,12 @@ def test_a_lock_for_a_cpu_has_no_cuda(lock):
     assert [name for name in packages(lock) if CUDA.match(name)] == []
 
 
+def test_the_lock_for_a_gpu_has_what_the_cuda_build_of_torch_loads():
+    gpu = packages("gpu")
+    assert "torch" in gpu
+    assert {"cuda-toolkit", "nvidia-cudnn-cu13", "nvidia-cublas", "triton"} <= gpu.keys()
+
+
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_ships_the_versions_that_the_tests_ran_with(role):
     tested = packages("dev")

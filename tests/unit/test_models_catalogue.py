@@ -19,7 +19,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known_one():
 
 
 def test_a_name_like_none_is_refused_with_all_of_them():
-    with pytest.raises(BadInput, match="known algorithms: logistic, xgboost, neural, encoder"):
+    with pytest.raises(BadInput, match="known algorithms: logistic, xgboost, knn, neural, encoder"):
         algorithm("zzz")
 
 

@@ -41,7 +41,7 @@ def coefficients(tmp_path, **params):
     X = blocks_of(sp.csr_matrix(words.astype(np.float32)))
     fitted(X, y, **params).save(tmp_path)
     with np.load(tmp_path / "coefficients.npz") as arrays:
-        return arrays["coefficients"][0]
+        return arrays["coefficients"][:, 0]
 
 
 @pytest.mark.parametrize("penalty", ["l1", "elasticnet"])

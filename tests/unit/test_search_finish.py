@@ -9,6 +9,7 @@ from tidegate.config import SearchConfig
 from tidegate.errors import BadInput
 from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm, load_model
+from tidegate.models.interface import Setting
 from tidegate.models.quality import average_precision
 from tidegate.records import SearchResult, TrialResult
 from tidegate.search.finish import finish
@@ -39,8 +40,7 @@ def searched(features, tmp_path):
             chosen,
             params,
             number=number,
-            seed=0,
-            threads=1,
+            setting=Setting(),
             out=folder,
             report=lambda point: None,
         )

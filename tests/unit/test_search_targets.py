@@ -9,6 +9,7 @@ from tidegate import store
 from tidegate.config import SearchConfig
 from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm, load_model
+from tidegate.models.interface import Setting
 from tidegate.models.quality import measured
 from tidegate.records import FeatureBlock, FeatureSet, SearchResult, Target
 from tidegate.search.ensemble import with_ensemble
@@ -45,8 +46,7 @@ def trials(classes, tmp_path):
             entry,
             entry.defaults,
             number=number,
-            seed=0,
-            threads=1,
+            setting=Setting(),
             out=out,
             report=lambda point: None,
         )

@@ -7,6 +7,7 @@ import pytest
 from tidegate import store
 from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm
+from tidegate.models.interface import Setting
 from tidegate.models.quality import average_precision, log_loss
 from tidegate.records import TrialResult
 from tidegate.search.medianstop import StopRule
@@ -26,7 +27,13 @@ def words(**changed):
 def trial(features, out, chosen=LOGISTIC, **more):
     points = []
     result = run_trial(
-        features, chosen, chosen.defaults, seed=0, threads=1, out=out, report=points.append, **more
+        features,
+        chosen,
+        chosen.defaults,
+        setting=Setting(),
+        out=out,
+        report=points.append,
+        **more,
     )
     return result, points
 
@@ -147,3 +154,28 @@ def test_a_trial_of_few_reports_is_cut_short_and_one_of_all_is_whole(
 def test_reports_that_are_no_share_are_refused(features, tmp_path, capsys, reports):
     assert main([*arguments(features, tmp_path), "--reports", reports, *words()]) == 2
     assert "--reports: expected N/OF" in capsys.readouterr().err
+
+
+def test_a_resumable_algorithm_is_told_where_the_trial_before_left_its_state(
+    features, tmp_path, plugin
+):
+    plugin(
+        "resuming",
+        """
+        def build(params, setting):
+            rounds = setting.state / "rounds"
+            before = int(rounds.read_text()) if rounds.exists() else 0
+            rounds.write_text(str(before + 1))
+            return LOGISTIC.build(params, setting)
+
+        RESUMING = replace(LOGISTIC, name="resuming", build=build, resumable=True)
+        """,
+    )
+    state = tmp_path / "state"
+    state.mkdir()
+    words = [f"{name}={value}" for name, value in LOGISTIC.defaults.items()]
+    for number in range(2):
+        out = str(tmp_path / f"out{number}")
+        chosen = ["--features", str(features), "--algorithm", "resuming", "--out", out]
+        assert main([*chosen, "--state", str(state), *words]) == 0
+    assert (state / "rounds").read_text() == "2"

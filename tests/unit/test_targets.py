@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, roc_auc_score
 
 from tidegate.config import DataConfig
 from tidegate.data.columns import check_columns
+from tidegate.data.draft import draft_config
 from tidegate.data.ingest import build_snapshot
 from tidegate.errors import BadInput
 from tidegate.evaluation.classes import class_metrics, roc_auc_ovo
@@ -188,3 +190,10 @@ def test_two_classes_have_no_figures_of_classes():
     table = scored_rows(tables["train"], np.full(len(tables["train"]), 0.5))
     assert class_metrics(with_outputs(table, Target(), tables["train"], np.empty((0, 2)))) == ()
     assert roc_auc_ovo(table) is None
+
+
+def test_a_draft_for_a_label_of_classes_shows_how_to_learn_them_apart(tmp_path):
+    posts()[["text", "kind"]].rename(columns={"kind": "label"}).to_parquet(tmp_path / "p.parquet")
+    draft = draft_config(str(tmp_path / "p.parquet"), folder=tmp_path)
+    config = yaml.safe_load(draft.replace("# task: multiclass", "task: multiclass"))
+    assert DataConfig.model_validate(config["data"]).task == "multiclass"

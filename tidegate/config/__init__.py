@@ -10,7 +10,7 @@ from tidegate.config.data import (
     ValidationConfig,
 )
 from tidegate.config.features import CleaningConfig, FeatureConfig
-from tidegate.config.policy import PolicyConfig
+from tidegate.config.policy import CostConfig, PolicyConfig
 from tidegate.config.release import MonitorConfig, RolloutConfig
 from tidegate.config.run import RunConfig, load_config
 from tidegate.config.search import SearchConfig
@@ -20,6 +20,7 @@ __all__ = [
     "RESERVED_COLUMNS",
     "CleaningConfig",
     "ClusterConfig",
+    "CostConfig",
     "DataConfig",
     "FeatureConfig",
     "LabelValue",

@@ -3,13 +3,38 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tidegate.config.section import Section, Share
 
 
+class CostConfig(Section):
+    """What mistakes cost, all in one unit of money."""
+
+    wrong_removal: Annotated[float, Field(ge=0)]
+    missed_violation: Annotated[float, Field(gt=0)]
+    appeal: Annotated[float, Field(ge=0)] = 0.0
+    appeal_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="how many wrong removals are appealed"
+    )
+    review_minute: Annotated[float, Field(ge=0)] = 0.0
+    review_minutes: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="minutes that a review or an appeal takes"
+    )
+
+    @property
+    def wrong_flag(self) -> float:
+        """What one wrongly removed post costs, its appeal and the appeal's review included."""
+        heard = self.appeal + self.review_minutes * self.review_minute
+        return self.wrong_removal + self.appeal_share * heard
+
+
 class PolicyConfig(Section):
     """What the policy team demands of a model before it may act on posts."""
+
+    objective: Literal["max_recall", "max_precision", "max_fpr", "min_cost"] = Field(
+        "max_recall", description="what is best among the thresholds that keep the promise"
+    )
 
     min_precision: Annotated[float, Field(gt=0, le=1)] = 0.90
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
@@ -34,3 +59,29 @@ class PolicyConfig(Section):
     mitigate: tuple[Literal["reweight"], ...] = Field(
         (), description="reweight: train with label and group made independent by weights"
     )
+    min_recall: Share | None = Field(None, description="promised by objective: max_precision")
+    max_fpr: Share | None = Field(None, description="promised by objective: max_fpr")
+    costs: CostConfig | None = Field(None, description="weighed by objective: min_cost")
+    posts_per_day: Annotated[float, Field(gt=0)] | None = None
+    review_capacity: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="posts a day that people can review between leaving and acting"
+    )
+    segments: str | None = Field(
+        None, description="group column whose values get a threshold each, under one risk budget"
+    )
+    power: Share = Field(0.8, description="chance of success for which a refusal counts rows")
+    training_evidence: Literal["validation", "start", "combined"] = Field(
+        "start", description="what training rows scored by models of their folds may show"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PolicyConfig":
+        needs = {"max_precision": "min_recall", "max_fpr": "max_fpr", "min_cost": "costs"}
+        key = needs.get(self.objective)
+        if key is not None and getattr(self, key) is None:
+            raise ValueError(
+                f"objective is {self.objective} but {key} is not set; write policy.{key}"
+            )
+        if self.review_capacity is not None and self.posts_per_day is None:
+            raise ValueError("review_capacity needs posts_per_day; write how many posts come a day")
+        return self

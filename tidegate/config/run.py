@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from tidegate.config.cluster import ClusterConfig
 from tidegate.config.data import DataConfig, PublishedSplit, SplitRule, ValidationConfig
@@ -16,6 +16,10 @@ from tidegate.config.release import MonitorConfig, RolloutConfig
 from tidegate.config.search import SearchConfig
 from tidegate.config.section import Section
 from tidegate.errors import BadInput
+
+#: How much of the search's minutes embeddings may cost, at the pace of two cores
+#: (docs/features.md).
+_EMBEDDING_SHARE, _EMBEDDED_ROWS_PER_SECOND = 0.2, 200
 
 
 class RunConfig(Section):
@@ -39,6 +43,25 @@ class RunConfig(Section):
     monitor: MonitorConfig = MonitorConfig()
     cluster: ClusterConfig = ClusterConfig()
     baseline: str | None = Field(None, description="run directory or bundle to compare with")
+
+    @property
+    def features_in_time(self) -> FeatureConfig:
+        """The features section with as many embedded rows as the search's minutes are worth."""
+        if self.features.max_embedded_rows is not None:
+            return self.features
+        seconds = 60 * self.search.minutes * _EMBEDDING_SHARE
+        most = int(seconds * _EMBEDDED_ROWS_PER_SECOND)
+        return self.features.model_copy(update={"max_embedded_rows": most})
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "RunConfig":
+        by_time = isinstance(self.data.split, SplitRule) and self.data.split.by == "time"
+        if by_time and self.policy.training_evidence == "combined":
+            raise ValueError(
+                "policy.training_evidence is combined, but a split by time makes training rows "
+                "another population than validation rows; write start"
+            )
+        return self
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
@@ -147,6 +170,9 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
     def maybe(uri: str | None) -> str | None:
         return None if uri is None else absolute(uri)
 
+    def maybe_not_auto(uri: str | None) -> str | None:
+        return uri if uri == "auto" else maybe(uri)
+
     return config.model_copy(
         update={
             "data": config.data.model_copy(
@@ -161,6 +187,12 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
             ),
             "validation": config.validation.model_copy(
                 update={"reference": maybe(config.validation.reference)}
+            ),
+            "search": config.search.model_copy(
+                update={
+                    "encoder": maybe(config.search.encoder),
+                    "warm_start": maybe_not_auto(config.search.warm_start),
+                }
             ),
             "rollout": config.rollout.model_copy(
                 update={"model_store": maybe(config.rollout.model_store)}

@@ -24,7 +24,7 @@ class SearchConfig(Section):
     backend: Literal["local", "katib"] = Field(
         "local", description="where trials run: in the search step itself, or as Katib's trials"
     )
-    strategy: Literal["multivariate-tpe", "random", "grid", "hyperband"] = "multivariate-tpe"
+    strategy: Literal["multivariate-tpe", "random", "grid", "hyperband", "pbt"] = "multivariate-tpe"
     minutes: Annotated[float, Field(gt=0), BeforeValidator(_no_limit_as_a_year)] = Field(
         10, description="everything the search does, its final stage too; null for no limit"
     )
@@ -33,6 +33,14 @@ class SearchConfig(Section):
     )
     parallel: Annotated[int, Field(ge=1)] = 2
     seed: int = 0
+    encoder: str | None = Field(
+        None,
+        description="directory of the encoder that `encoder` fine-tunes: a path, a URI or "
+        "package://MODULE/FOLDER; null: the one installed as a package",
+    )
+    device: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="where nets train; auto: on a GPU when there is one"
+    )
     memory_gib: Annotated[float, Field(gt=0)] | None = Field(
         None, description="stops a trial that holds more; null: what its algorithm asks for"
     )

@@ -57,6 +57,7 @@ class _Guess:
     label: str | None = None
     violating: list[str] | None = None
     violating_is_sure: bool = True
+    classes: int = 2
     time: str | None = None
     split_column: str | None = None
     rule: dict[str, str] = field(default_factory=lambda: {"by": "random"})
@@ -163,6 +164,7 @@ def _guess_label(guess: _Guess, table: pd.DataFrame, kinds: dict[str, Stored]) -
     if {name.casefold() for name in names.unique()} <= {"0", "1", "true", "false"}:
         return
     counts = names.value_counts()
+    guess.classes = len(counts)
     guess.violating = sorted(
         str(n) for n in counts.index if _VIOLATING.search(n) and not _NEGATED.match(n)
     )
@@ -305,6 +307,8 @@ def _written(guess: _Guess, path: str, folder: Path | None, columns: Sequence[st
             lines.append(_line(key, section[key], comments[key], 1))
         elif key in {"text", "label"}:
             lines.append(f"  # {key}: NAME  # choose one of{_listed(' ', columns)}")
+        if key == "violating" and guess.classes > 2:
+            lines.append("  # task: multiclass  # to tell every class of the label apart as well")
     if guess.ignore:
         lines.append("  ignore:  # columns that must not become features")
         lines += [f"    - {_dumped(name)}  # {why}" for name, why in guess.ignore.items()]

@@ -8,13 +8,23 @@ from tidegate.doctor.control_plane import Cluster
 from tidegate.doctor.findings import Finding, ok, problem, warning
 
 _REPELLING = {"NoSchedule", "NoExecute"}
+#: Kubernetes' own taints tell a node's condition; no pool is meant to tolerate them.
+_CONDITION = "node.kubernetes.io/"
 _TELLING = ("gpu", "accelerator", "instance-type")
 
 
 def check_nodes(cluster: Cluster) -> Iterator[Finding]:
     """Hold the pools of the configuration, or the default ones, against the nodes."""
-    nodes = [n for n in cluster.api.items("/api/v1/nodes") if not n["spec"].get("unschedulable")]
+    found = cluster.api.items("/api/v1/nodes")
+    nodes = [node for node in found if _closed(node) is None]
     pools = cluster.config.cluster.pools if cluster.config else {}
+    if len(nodes) < len(found):
+        told = [f"{n['metadata']['name']} {why}" for n in found if (why := _closed(n))]
+        yield warning(
+            "nodes",
+            f"{len(told)} of {len(found)} take no pods: {', '.join(told[:5])}",
+            "kubectl describe node NAME says why; pools are held against the others",
+        )
     yield _cpu_pool(nodes, pools.get("cpu", Pool()))
     yield _gpu_pool(nodes, pools.get("gpu", Pool()), needed=_asks_for_gpus(cluster.config))
     yield from _priority_classes(cluster, pools)
@@ -22,6 +32,8 @@ def check_nodes(cluster: Cluster) -> Iterator[Finding]:
 
 def _cpu_pool(nodes: Sequence[Any], pool: Pool) -> Finding:
     fitting = [node for node in nodes if _misfit(node, pool) is None]
+    if not nodes:
+        return problem("cpu nodes", "no node takes pods", "add nodes, or mend those that are there")
     if fitting:
         return ok("cpu nodes", f"{len(fitting)} of {len(nodes)} fit cluster.pools.cpu")
     return problem(
@@ -67,6 +79,18 @@ def _gpus(node: Mapping[str, Any], pool: Pool) -> int:
     return int(node["status"].get("allocatable", {}).get(pool.gpu_resource, 0))
 
 
+def _closed(node: Mapping[str, Any]) -> str | None:
+    """Say why a node takes no pod at all just now, or None when it does."""
+    if node["spec"].get("unschedulable"):
+        return "is cordoned"
+    for taint in node["spec"].get("taints", ()):
+        name = taint["key"].removeprefix(_CONDITION)
+        # Pods that ask for memory, as ours do, tolerate the pressure.
+        if name not in (taint["key"], "memory-pressure") and taint["effect"] in _REPELLING:
+            return f"is {name}"
+    return None
+
+
 def _misfit(node: Mapping[str, Any], pool: Pool) -> str | None:
     """Say why a pod of the pool cannot go to a node, or None when it can."""
     labels = node["metadata"].get("labels", {})
@@ -81,7 +105,7 @@ def _misfit(node: Mapping[str, Any], pool: Pool) -> str | None:
 
 def _misfits(nodes: Sequence[Any], pool: Pool) -> str:
     reasons = dict.fromkeys(reason for node in nodes if (reason := _misfit(node, pool)))
-    return "; ".join(list(reasons)[:3]) or "there are none"
+    return "; ".join(list(reasons)[:3])
 
 
 def _tolerated(taint: Mapping[str, Any], pool: Pool) -> bool:

@@ -2,9 +2,10 @@
 
 The rules, all of them:
 
-1. No threshold keeps the precision floor: ``insufficient_data`` when validation has too few
-   violating rows for even a faultless model to show it, else ``hold`` with the best point.
-2. The holdout shows precision below the floor (upper bound of the exact interval): ``hold``.
+1. No threshold keeps what the objective promises (a precision floor, unless the policy says
+   otherwise): ``insufficient_data`` when validation has too few rows for even a faultless model
+   to show it, else ``hold`` with the best point and the rows that would settle it.
+2. The holdout shows that the promise is broken (exact one-sided bound): ``hold``.
 3. A group gap is shown to exceed its limit: ``hold``.
 4. The groups cannot be judged: ``insufficient_data`` if ``policy.insufficient_fairness`` is
    ``block``, else a remark.
@@ -45,9 +46,10 @@ class Evidence:
     best : OperatingPoint or None
         What validation does reach, when there is no threshold.
     violating : float
-        Violating validation rows, by weight.
+        Validation rows of the class that the promise is about (violating ones; for `max_fpr`
+        harmless ones), by weight.
     needed : int or None
-        Violating rows without which no model can show the floor; None if no number suffices.
+        Rows of that class without which no model can show it; None if no number suffices.
     validation_prevalence : float
         Share of violating rows in validation.
     holdout : Measurement or None
@@ -89,23 +91,33 @@ def decide(evidence: Evidence, policy: PolicyConfig) -> Decision:
 
 
 def _threshold(evidence: Evidence, policy: PolicyConfig) -> tuple[Outcome, str]:
-    floor, sure = percent(policy.min_precision), percent(policy.confidence)
+    wanted, sure = promise(policy), percent(policy.confidence)
     chosen, best = evidence.threshold, evidence.best
     if chosen is not None:
+        shown = f"a precision of at least {percent(chosen.precision_lower_bound)}"
+        demanded = percent(policy.min_precision)
+        if policy.objective != "max_recall" and chosen.promised_bound is not None:
+            shown, demanded = _bound(policy, chosen.promised_bound), wanted
         return "promote", (
-            f"At threshold {chosen.value:.4f} validation shows a precision of at least "
-            f"{percent(chosen.precision_lower_bound)} with {sure} confidence; the policy demands "
-            f"{floor}. {rows(chosen.flagged)} flagged, {percent(chosen.precision)} of them rightly."
+            f"At threshold {chosen.value:.4f} validation shows {shown} with {sure} confidence; the "
+            f"policy demands {demanded}. {rows(chosen.flagged)} flagged, "
+            f"{percent(chosen.precision)} of them rightly.{_training_evidence(chosen, policy)}"
+        )
+    if policy.objective == "min_cost":
+        return "hold", (
+            f"Validation does not show with {sure} confidence that any threshold costs less than "
+            "doing nothing (policy.costs)."
         )
     if evidence.needed is None:
         return "insufficient_data", (
-            f"The policy demands a precision of {floor}, which no finite number of rows can show; "
+            f"The policy demands {wanted}, which no finite number of rows can show; "
             "set policy.min_precision below 1."
         )
     if evidence.violating < evidence.needed:
+        which = "harmless" if policy.objective == "max_fpr" else "violating"
         return "insufficient_data", (
-            f"Validation has {evidence.violating:,.0f} violating rows; to show a precision of "
-            f"{floor} with {sure} confidence even a faultless model needs {evidence.needed:,}."
+            f"Validation has {evidence.violating:,.0f} {which} rows; to show {wanted} "
+            f"with {sure} confidence even a faultless model needs {evidence.needed:,}."
         )
     reach = ""
     if best is not None:
@@ -116,10 +128,53 @@ def _threshold(evidence: Evidence, policy: PolicyConfig) -> tuple[Outcome, str]:
         )
         if best.precision_lower_bound >= policy.min_precision:
             reach += " Picked out after the fact, that bound is no promise."
+        if best.rows is not None and best.rows_needed is not None:
+            more = max(best.rows_needed - best.rows, 0)
+            reach += (
+                f" About {rows(best.rows_needed)} labelled for validation, {more:,} more than now, "
+                f"would show it {percent(policy.power)} of the time (policy.power)."
+            )
+        elif best.rows is not None:
+            reach += (
+                " Where such a model flags, its precision is below that: more rows cannot help."
+            )
     return "hold", (
-        f"No threshold keeps the precision of {floor} that the policy demands with {sure} "
+        f"No threshold keeps {wanted} that the policy demands with {sure} "
         f"confidence on validation.{reach}"
     )
+
+
+def promise(policy: PolicyConfig) -> str:
+    """Say what the policy's objective promises."""
+    if policy.objective == "max_precision":
+        return f"a recall of {percent(policy.min_recall or 0.0)}"
+    if policy.objective == "max_fpr":
+        return f"a false-positive rate of at most {percent(policy.max_fpr or 0.0)}"
+    if policy.objective == "min_cost":
+        return "a cost below that of doing nothing"
+    return f"a precision of {percent(policy.min_precision)}"
+
+
+def _bound(policy: PolicyConfig, bound: float) -> str:
+    if policy.objective == "max_precision":
+        return f"a recall of at least {percent(bound)}"
+    if policy.objective == "max_fpr":
+        return f"a false-positive rate of at most {percent(bound)}"
+    return f"a cost a post of at most {bound:.4g}"
+
+
+def _training_evidence(chosen: Threshold, policy: PolicyConfig) -> str:
+    if chosen.evidence == "combined" and chosen.effective_rows is not None:
+        return (
+            " Training rows scored by models of their folds are part of the evidence (policy."
+            f"training_evidence: combined), worth {chosen.effective_rows:,.0f} flagged rows in all."
+        )
+    if policy.training_evidence == "combined":
+        return (
+            " Validation stood alone (policy.training_evidence: combined): there are no fold "
+            "scores, or training rows visibly come from another population."
+        )
+    return ""
 
 
 def _holdout(evidence: Evidence, policy: PolicyConfig) -> list[tuple[Outcome, str]]:
@@ -128,6 +183,8 @@ def _holdout(evidence: Evidence, policy: PolicyConfig) -> list[tuple[Outcome, st
         return []
     if seen.precision is None or seen.precision_lower_bound is None:
         return [("hold", "At the threshold no holdout row is flagged: the model would do nothing.")]
+    if policy.objective != "max_recall":
+        return [_other_promise(seen, policy)]
     upper = seen.precision_upper_bound or 0.0
     floor, sure = percent(policy.min_precision), percent(policy.confidence)
     if upper < policy.min_precision:
@@ -151,6 +208,30 @@ def _holdout(evidence: Evidence, policy: PolicyConfig) -> list[tuple[Outcome, st
             f"{sure} confidence.{recall}",
         )
     ]
+
+
+def _other_promise(seen: Measurement, policy: PolicyConfig) -> tuple[Outcome, str]:
+    """Hold where the holdout shows, with confidence, that the promise is broken."""
+    wanted, sure = promise(policy), percent(policy.confidence)
+    broken, told = False, ""
+    if policy.objective == "max_precision" and seen.recall is not None:
+        upper = seen.recall_upper_bound or 0.0
+        broken = upper < (policy.min_recall or 0.0)
+        told = f"recall is {percent(seen.recall)}, at most {percent(upper)}"
+    elif policy.objective == "max_fpr" and seen.fpr is not None:
+        lower = seen.fpr_lower_bound or 0.0
+        broken = lower > (policy.max_fpr or 0.0)
+        told = f"the false-positive rate is {percent(seen.fpr)}, at least {percent(lower)}"
+    elif seen.saving is not None:
+        low, high = seen.saving
+        broken = high < 0
+        told = f"acting saves {low:.4g} to {high:.4g} a post against doing nothing"
+    verb = "breaks" if broken else "does not refute"
+    return (
+        "hold" if broken else "promote",
+        f"The holdout {verb} the promise of {wanted}: {told} with {sure} confidence, "
+        f"{rows(seen.flagged)} flagged.",
+    )
 
 
 def _fairness(evidence: Evidence, policy: PolicyConfig) -> list[tuple[Outcome, str]]:

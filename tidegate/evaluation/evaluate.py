@@ -3,20 +3,29 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tidegate.config import PolicyConfig
 from tidegate.errors import BadInput
+from tidegate.evaluation.calibration import calibrate
 from tidegate.evaluation.classes import class_metrics, roc_auc_ovo
 from tidegate.evaluation.comparison import Baseline, compare
+from tidegate.evaluation.crossfit import read_folds
 from tidegate.evaluation.decision import Evidence, decide
 from tidegate.evaluation.fairness import audit
+from tidegate.evaluation.intervals import FloatArray
 from tidegate.evaluation.measurement import measure, quality, rows_of
-from tidegate.evaluation.threshold import (
-    best_reachable,
-    choose_threshold,
-    minimum_flagged,
-    sample_floor,
+from tidegate.evaluation.objectives import choose
+from tidegate.evaluation.review import review_band
+from tidegate.evaluation.score_scale import reference_mapping
+from tidegate.evaluation.segments import choose_by_segment
+from tidegate.records import (
+    EvaluationReport,
+    ReferenceMapping,
+    ReviewBand,
+    SegmentThreshold,
+    SplitName,
 )
-from tidegate.records import EvaluationReport, SplitName
 
 
 def evaluate(
@@ -29,6 +38,7 @@ def evaluate(
     name: str,
     algorithm: str,
     prevalence: Mapping[SplitName, float],
+    crossfit: Any = None,
 ) -> EvaluationReport:
     """Choose the threshold on validation, measure it on the holdout, and decide.
 
@@ -47,6 +57,8 @@ def evaluate(
         The candidate's.
     prevalence : mapping
         Share of violating rows a split, as the snapshot tells it.
+    crossfit : DataFrame, optional
+        Training rows scored by models of their folds (`tidegate.evaluation.crossfit.read_folds`).
 
     Raises
     ------
@@ -57,27 +69,20 @@ def evaluate(
         if column not in holdout.columns:
             raise BadInput("data.groups", f"the holdout has no column {column!r}", "mend the name")
     score, label, weight = rows_of(validation, "validation")
-    share = weight / weight.max()
-    violating = float((share * label).sum())
-    sample = violating / float(share.sum())
     confidence = policy.confidence
-    threshold = choose_threshold(
-        score,
-        label,
-        min_precision=policy.min_precision,
-        confidence=confidence,
-        weights=weight,
-        prevalence=policy.prevalence,
-    )
-    best = None
-    if threshold is None:
-        best = best_reachable(
-            score, label, confidence=confidence, weights=weight, prevalence=policy.prevalence
-        )
+    folds = () if crossfit is None else read_folds(crossfit, validation)
+    choice = choose((score, label, weight), policy, folds)
+    threshold, best = choice.threshold, choice.best
     cut = None if threshold is None else threshold.value
     measured = None
     if cut is not None:
-        measured = measure(holdout, cut, confidence=confidence, prevalence=policy.prevalence)
+        measured = measure(
+            holdout,
+            cut,
+            confidence=confidence,
+            prevalence=policy.prevalence,
+            costs=policy.costs,
+        )
     metrics, fairness = audit(holdout, groups=groups, threshold=cut, policy=policy)
     comparison = compare(
         holdout, cut, baseline, confidence=confidence, prevalence=policy.prevalence
@@ -86,11 +91,9 @@ def evaluate(
         Evidence(
             threshold=threshold,
             best=best,
-            violating=violating,
-            needed=minimum_flagged(
-                sample_floor(policy.min_precision, sample, policy.prevalence), confidence
-            ),
-            validation_prevalence=sample,
+            violating=choice.have,
+            needed=choice.needed,
+            validation_prevalence=float(np.average(label, weights=weight)),
             holdout=measured,
             fairness=fairness,
             comparison=comparison,
@@ -124,7 +127,67 @@ def evaluate(
         baseline=comparison,
         decision=decision.decision,
         reasons=decision.reasons,
+        review=_review(score, label, weight, cut, policy),
+        segments=_segments(validation, score, label, weight, policy),
+        calibration=calibrate(
+            (score, label, weight), rows_of(holdout, "holdout"), confidence=confidence
+        ),
+        score_reference=_score_reference(holdout, baseline),
         classes=classes,
         macro_f1=sum(of.f1 for of in classes) / len(classes) if classes else None,
         roc_auc_ovo=roc_auc_ovo(holdout),
     )
+
+
+def _score_reference(holdout: Any, baseline: Baseline) -> ReferenceMapping | None:
+    """Return the map to the scale of the model in service; nobody relies on the benchmark's."""
+    if baseline.kind == "benchmark_model":
+        return None
+    return reference_mapping(
+        rows_of(holdout, "holdout")[0],
+        rows_of(baseline.holdout, "baseline")[0],
+        name=baseline.name,
+    )
+
+
+def _review(
+    score: FloatArray,
+    label: FloatArray,
+    weight: FloatArray,
+    act: float | None,
+    policy: PolicyConfig,
+) -> ReviewBand | None:
+    if policy.review_capacity is None or policy.posts_per_day is None:
+        return None
+    return review_band(
+        (score, label, weight),
+        act,
+        posts_per_day=policy.posts_per_day,
+        capacity=policy.review_capacity,
+        confidence=policy.confidence,
+        prevalence=policy.prevalence,
+    )
+
+
+def _segments(
+    validation: Any,
+    score: FloatArray,
+    label: FloatArray,
+    weight: FloatArray,
+    policy: PolicyConfig,
+) -> tuple[SegmentThreshold, ...]:
+    column = policy.segments
+    if column is None:
+        return ()
+    if column not in validation.columns:
+        raise BadInput(
+            "policy.segments", f"validation has no column {column!r}", "name one of data.groups"
+        )
+    values = list(validation[column])
+    if any(isinstance(value, list | tuple | np.ndarray) for value in values):
+        raise BadInput(
+            "policy.segments",
+            f"column {column!r} holds lists, and a row must lie in one segment",
+            "name a column of single values",
+        )
+    return choose_by_segment((score, label, weight), values, policy)

@@ -167,6 +167,12 @@ def audit(
     )
 
 
+def members_of(holdout: Any, column: str) -> dict[str, npt.NDArray[np.int64]]:
+    """Return the positions of each group's rows; a row may belong to several groups."""
+    names, rows, codes = memberships(holdout[column])
+    return {name: rows[codes == code] for code, name in enumerate(names)}
+
+
 def memberships(column: Any) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the group names of a column, and for every membership its row and its group.
 

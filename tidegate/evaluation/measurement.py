@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tidegate.config import CostConfig
 from tidegate.errors import BadInput
 from tidegate.evaluation.intervals import (
     FloatArray,
@@ -14,7 +15,7 @@ from tidegate.evaluation.intervals import (
     wilson,
 )
 from tidegate.evaluation.prevalence import precision_in_production
-from tidegate.evaluation.threshold import checked_rows
+from tidegate.evaluation.ranking import checked_rows, rank
 from tidegate.records import Interval
 
 
@@ -22,7 +23,9 @@ from tidegate.records import Interval
 class Measurement:
     """Precision and recall at a threshold; a figure without rows behind it is None.
 
-    The two precision bounds are one-sided exact, the recall interval is two-sided Wilson.
+    The bounds are one-sided exact, the recall interval is two-sided Wilson. `saving` is what
+    acting saves a post against doing nothing, an interval whose ends are one-sided bounds; None
+    without costs.
     """
 
     flagged: int
@@ -31,6 +34,10 @@ class Measurement:
     precision_upper_bound: float | None
     recall: float | None
     recall_ci: Interval | None
+    recall_upper_bound: float | None = None
+    fpr: float | None = None
+    fpr_lower_bound: float | None = None
+    saving: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,12 @@ def rows_of(scored: Any, where: str) -> tuple[FloatArray, FloatArray, FloatArray
 
 
 def measure(
-    scored: Any, threshold: float, *, confidence: float, prevalence: float | None = None
+    scored: Any,
+    threshold: float,
+    *,
+    confidence: float,
+    prevalence: float | None = None,
+    costs: CostConfig | None = None,
 ) -> Measurement:
     """Measure a threshold, chosen elsewhere, on a scored table.
 
@@ -82,6 +94,7 @@ def measure(
     flagged = score >= threshold
     mass, right = float(share[flagged].sum()), float((share * label)[flagged].sum())
     violating = float((share * label).sum())
+    harmless = float(share.sum()) - violating
     sample = violating / float(share.sum())
 
     def carried(precision: float) -> float:
@@ -99,7 +112,38 @@ def measure(
         ),
         recall=right / violating if violating > 0 else None,
         recall_ci=wilson(right, violating, confidence) if violating > 0 else None,
+        recall_upper_bound=float(exact_upper_bound(right, violating, confidence)),
+        fpr=(mass - right) / harmless,
+        fpr_lower_bound=float(exact_lower_bound(mass - right, harmless, confidence)),
+        saving=(
+            None if costs is None else _saving(label, share, flagged, costs, confidence, prevalence)
+        ),
     )
+
+
+def _saving(
+    label: FloatArray,
+    share: FloatArray,
+    flagged: npt.NDArray[np.bool_],
+    costs: CostConfig,
+    confidence: float,
+    production: float | None,
+) -> Interval:
+    from scipy.special import ndtri
+
+    sample = float(np.average(label, weights=share))
+    if production is not None:
+        odds = np.where(label == 1, production / sample, (1 - production) / (1 - sample))
+        share = share * odds
+    gain = flagged * np.where(label == 1, costs.missed_violation, -costs.wrong_flag)
+    mean = float(np.average(gain, weights=share))
+    off = share * (gain - mean) / float(share.sum())
+    error = float(np.sqrt((off**2).sum()))
+    z = float(ndtri(confidence))
+    # One wrong removal weighs as much as many violations: the sum is skewed, and the Edgeworth term
+    # of the studentised mean (Hall, "The bootstrap and Edgeworth expansion", 1992) puts that right.
+    lean = float((off**3).sum()) / error**3 * (2 * z * z + 1) / 6 if error > 0 else 0.0
+    return (mean - (z - lean) * error, mean + (z + lean) * error)
 
 
 def quality(scored: Any) -> Quality:
@@ -133,12 +177,15 @@ def roc_points(holdout: Any, max_points: int = 200) -> tuple[tuple[float, float,
 
     The first point flags nothing; its threshold lies above every score.
     """
-    cuts, right, wrong = _cumulated(holdout)
-    rates = np.column_stack([wrong / wrong[-1], right / right[-1], cuts])
-    start = np.array([[0.0, 0.0, np.nextafter(cuts[0], np.inf)]])
-    points = np.vstack([start, rates])
-    return tuple(
-        (float(fpr), float(recall), float(cut)) for fpr, recall, cut in _thinned(points, max_points)
+    curve = _curve(holdout, max_points - 1)
+    rates = np.column_stack([curve.wrong / curve.harmless, curve.right / curve.violating])
+    start = np.nextafter(curve.cuts[0], np.inf)
+    return (
+        (0.0, 0.0, float(start)),
+        *(
+            (float(fpr), float(recall), float(cut))
+            for (fpr, recall), cut in zip(rates, curve.cuts, strict=True)
+        ),
     )
 
 
@@ -146,28 +193,37 @@ def precision_recall_points(
     scored: Any, *, max_points: int = 400, prevalence: float | None = None
 ) -> tuple[tuple[float, float, float], ...]:
     """Return at most `max_points` points (recall, precision, threshold), high threshold first."""
-    cuts, right, wrong = _cumulated(scored)
-    sample = float(right[-1] / (right[-1] + wrong[-1]))
-    points = np.column_stack([right / right[-1], right / (right + wrong), cuts])
+    curve = _curve(scored, max_points)
+    sample = curve.violating / (curve.violating + curve.harmless)
+    precision = curve.right / (curve.right + curve.wrong)
     return tuple(
-        (float(recall), precision_in_production(float(precision), sample, prevalence), float(cut))
-        for recall, precision, cut in _thinned(points, max_points)
+        (float(right / curve.violating), precision_in_production(float(p), sample, prevalence), cut)
+        for right, p, cut in zip(curve.right, precision, curve.cuts.tolist(), strict=True)
     )
 
 
-def _cumulated(scored: Any) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return distinct scores, high first, with the weight flagged rightly and wrongly at each."""
-    score, label, weight = rows_of(scored, "scored table")
-    used = weight > 0
-    score, label, weight = score[used], label[used], weight[used]
-    order = np.argsort(-score, kind="stable")
-    last = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
-    right = np.cumsum((weight * label)[order])[last]
-    return score[order][last], right, np.cumsum((weight * (1 - label))[order])[last]
+@dataclass(frozen=True)
+class _Curve:
+    """Cuts, high first, and the weight of rows flagged rightly and wrongly at each."""
+
+    cuts: FloatArray
+    right: FloatArray
+    wrong: FloatArray
+    violating: float
+    harmless: float
 
 
-def _thinned(points: npt.NDArray[np.float64], max_points: int) -> npt.NDArray[np.float64]:
-    if len(points) <= max_points:
-        return points
-    kept: npt.NDArray[np.int64] = np.linspace(0, len(points) - 1, max_points).round().astype(int)
-    return np.take(points, kept, axis=0)
+def _curve(scored: Any, max_points: int) -> _Curve:
+    ranked = rank(*rows_of(scored, "scored table"))
+    distinct = ranked.scores[np.append(ranked.scores[1:] != ranked.scores[:-1], True)][::-1]
+    if distinct.size > max_points:
+        kept = np.linspace(0, distinct.size - 1, max_points).round().astype(np.int64)
+        distinct = np.take(distinct, kept)
+    right = ranked.hits(distinct)
+    return _Curve(
+        cuts=distinct,
+        right=right,
+        wrong=ranked.mass(distinct) - right,
+        violating=ranked.violating,
+        harmless=ranked.total - ranked.violating,
+    )

@@ -1,53 +1,60 @@
 """The model card: what the candidate is for, what it does, and where it must not be trusted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from tidegate.evaluation.decision import percent, points, span
-from tidegate.records import EvaluationReport, GroupMetrics, Snapshot
+from tidegate.records import AuditRecord, GroupMetrics, Metric
+
+_NAMES = {
+    "average_precision": "Average precision",
+    "roc_auc": "ROC-AUC",
+    "log_loss": "Log-loss",
+    "brier_score": "Brier score",
+    "precision": "Precision at the threshold",
+    "recall": "Recall at the threshold",
+    "macro_f1": "Macro-F1",
+    "roc_auc_ovo": "ROC-AUC over pairs of classes",
+}
+_SHARES = {"precision", "recall"}
 
 
-def model_card(
-    *, evaluation: EvaluationReport, snapshot: Snapshot, digests: Mapping[str, str]
-) -> str:
-    """Return the card in Markdown.
+def model_card(audit: AuditRecord) -> str:
+    """Return the card in Markdown; the same facts as ``audit.json``, for reading.
 
     References
     ----------
     Mitchell et al., "Model cards for model reporting", FAT* 2019.
     """
     parts = [
-        f"# Model card: {evaluation.name}",
-        f"A {evaluation.algorithm} classifier that scores how likely a post violates the policy. "
-        f"Decision: **{evaluation.decision.replace('_', ' ')}**.",
-        "\n".join(f"- {reason}" for reason in evaluation.reasons),
+        f"# Model card: {audit.name}",
+        f"A {audit.algorithm} classifier that scores how likely a post violates the policy. "
+        f"Decision: **{audit.decision.replace('_', ' ')}**.",
+        _list(audit.reasons),
         "## Intended use",
-        _use(evaluation),
+        audit.intended_use,
+        "Not for:",
+        _list(audit.uses_ruled_out),
         "## Data",
-        _data(snapshot),
+        _data(audit),
+        "## Labels",
+        _labels(audit),
         "## Performance on the holdout",
-        _performance(evaluation),
+        _performance(audit),
+        "## Candidate and baseline",
+        _baseline(audit),
         "## Groups",
-        _groups(evaluation),
+        _groups(audit),
         "## Limits",
-        _limits(evaluation, snapshot),
+        _list(audit.limits),
+        "## Approval",
+        _approval(audit),
         "## Lineage",
-        _table(("What", "SHA-256"), [(name, f"`{digest}`") for name, digest in digests.items()]),
+        _table(("What", "SHA-256 or name"), [(k, f"`{v}`") for k, v in audit.lineage.items()]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _use(evaluation: EvaluationReport) -> str:
-    if evaluation.threshold is None:
-        return "None yet: no threshold keeps the policy, so that the model must not act on posts."
-    return (
-        f"Flag posts that score at least {evaluation.threshold:.6f}. The threshold was chosen so "
-        f"that at least {percent(evaluation.min_precision)} of the flagged posts violate, with "
-        f"{percent(evaluation.confidence)} confidence, on traffic like the validation rows. Below "
-        "the threshold a score orders posts for review; it does not clear them."
-    )
-
-
-def _data(snapshot: Snapshot) -> str:
+def _data(audit: AuditRecord) -> str:
     rows = [
         (
             name,
@@ -56,47 +63,39 @@ def _data(snapshot: Snapshot) -> str:
             percent(split.prevalence),
             f"{split.time_start} to {split.time_end}" if split.time_start else "–",
         )
-        for name, split in snapshot.splits.items()
+        for name, split in audit.splits.items()
     ]
     table = _table(("Split", "Rows", "Violating", "Prevalence", "Time"), rows)
-    inputs = ", ".join(f"{column.name} ({column.kind})" for column in snapshot.columns)
-    return f"{table}\n\nInputs: {_cell(inputs)}."
+    inputs = ", ".join(f"{column.name} ({column.kind})" for column in audit.inputs)
+    broken = len(audit.data_gate_failures)
+    gate = "passed" if audit.data_gate_passed else "failed"
+    return f"{table}\n\nInputs: {_cell(inputs)}. Data gate: {gate}" + (
+        f", {broken} expectation{'s' if broken > 1 else ''} broken." if broken else "."
+    )
 
 
-def _performance(evaluation: EvaluationReport) -> str:
-    baseline = evaluation.baseline.differences
-    rows = [("Average precision", f"{evaluation.average_precision:.3f}", "")]
-    if "average_precision" in baseline:
-        found = baseline["average_precision"]
-        low, high = found.difference_ci
-        rows = [
-            (
-                "Average precision",
-                f"{evaluation.average_precision:.3f}",
-                f"{found.difference:+.3f} ({low:+.3f} to {high:+.3f}) against "
-                f"{evaluation.baseline.name}",
-            )
-        ]
-    rows += [
-        ("ROC-AUC", f"{evaluation.roc_auc:.3f}", ""),
-        ("Log-loss", f"{evaluation.log_loss:.3f}", ""),
-        ("Brier score", f"{evaluation.brier_score:.3f}", ""),
-    ]
-    if evaluation.precision is not None and evaluation.precision_lower_bound is not None:
-        bound = f"at least {percent(evaluation.precision_lower_bound)}"
-        rows.append(("Precision at the threshold", percent(evaluation.precision), bound))
-    if evaluation.recall is not None and evaluation.recall_ci is not None:
-        rows.append(
-            ("Recall at the threshold", percent(evaluation.recall), span(evaluation.recall_ci))
-        )
-    count = f"{evaluation.rows:,} rows, {evaluation.violating:,} violating."
-    sure = f"{percent(evaluation.confidence)} confidence"
+def _labels(audit: AuditRecord) -> str:
+    labels = audit.labels
+    what = ", ".join(f"{value} ({count:,})" for value, count in labels.values.items())
+    told = [f"Values of the label: {_cell(what)}; violating: {_cell(', '.join(labels.violating))}."]
+    if labels.weights:
+        trust = ", ".join(f"{name} {weight:g}" for name, weight in labels.weights.items())
+        told.append(f"Sources and their weights: {_cell(trust)}.")
+    else:
+        told.append("Every label counts alike; no source of labels was told apart.")
+    return " ".join(told)
+
+
+def _performance(audit: AuditRecord) -> str:
+    count = f"{audit.rows:,} rows, {audit.violating:,} violating."
+    sure = f"{percent(audit.confidence)} confidence"
+    rows = [_metric(metric) for metric in audit.metrics]
     figures = _table(("Figure", "Value", f"Interval ({sure})"), rows)
-    return "\n\n".join([count, figures, *_classes(evaluation)])
+    return "\n\n".join([count, figures, *_classes(audit)])
 
 
-def _classes(evaluation: EvaluationReport) -> list[str]:
-    if not evaluation.classes:
+def _classes(audit: AuditRecord) -> list[str]:
+    if not audit.classes:
         return []
     rows = [
         (
@@ -107,30 +106,52 @@ def _classes(evaluation: EvaluationReport) -> list[str]:
             f"{of.f1:.3f}",
             "–" if of.average_precision is None else f"{of.average_precision:.3f}",
         )
-        for of in evaluation.classes
+        for of in audit.classes
     ]
-    told = f"Macro-F1 {evaluation.macro_f1:.3f}"
-    if evaluation.roc_auc_ovo is not None:
-        told += f", ROC-AUC over pairs of classes {evaluation.roc_auc_ovo:.3f}"
-    head = ("Output", "Rows", "Precision", "Recall", "F1", "Average precision")
-    return [f"{told}.", _table(head, rows)]
+    return [_table(("Output", "Rows", "Precision", "Recall", "F1", "Average precision"), rows)]
 
 
-def _groups(evaluation: EvaluationReport) -> str:
-    fairness = evaluation.fairness
-    parts = [f"Verdict: **{fairness.verdict.replace('_', ' ')}**."]
-    parts += [
-        f"- {gap.column}, {gap.metric}: {gap.highest} exceeds {gap.lowest} by {points(gap.gap)} "
+def _metric(of: Metric) -> tuple[str, str, str]:
+    name = _NAMES.get(of.name, of.name.replace("_", " "))
+    share = of.name in _SHARES
+    value = percent(of.value) if share else f"{of.value:.3f}"
+    if of.low is None:
+        return name, value, ""
+    if of.high is None:
+        return name, value, f"at least {percent(of.low) if share else f'{of.low:.3f}'}"
+    return name, value, span((of.low, of.high)) if share else f"{of.low:.3f} to {of.high:.3f}"
+
+
+def _baseline(audit: AuditRecord) -> str:
+    baseline = audit.baseline
+    rows = [
+        (
+            name.replace("_", " "),
+            f"{d.candidate:.3f}",
+            f"{d.baseline:.3f}",
+            f"{d.difference:+.3f} ({d.difference_ci[0]:+.3f} to {d.difference_ci[1]:+.3f})",
+        )
+        for name, d in baseline.differences.items()
+    ]
+    told = f"Baseline: {baseline.name}, on the same {baseline.rows:,} rows."
+    return f"{told}\n\n" + _table(("Figure", "Candidate", "Baseline", "Difference"), rows)
+
+
+def _groups(audit: AuditRecord) -> str:
+    fairness = audit.fairness
+    parts = [
+        f"{gap.column}, {gap.metric}: {gap.highest} exceeds {gap.lowest} by {points(gap.gap)} "
         f"(largest true difference {span(gap.gap_ci)})"
         + ("" if gap.limit is None else f"; limit {points(gap.limit)}: {gap.verdict}")
         for gap in fairness.gaps
     ]
-    parts += [f"- {note}" for note in fairness.notes]
-    text = parts[0] + ("\n\n" + "\n".join(parts[1:]) if len(parts) > 1 else "")
-    if not evaluation.groups:
+    parts += fairness.notes
+    text = f"Verdict: **{fairness.verdict.replace('_', ' ')}**."
+    text += f"\n\n{_list(parts)}" if parts else ""
+    if not audit.groups:
         return text
     head = ("Column", "Group", "Rows", "Precision", "Recall", "FPR", "FNR")
-    return f"{text}\n\n{_table(head, [_group(group) for group in evaluation.groups])}"
+    return f"{text}\n\n{_table(head, [_group(group) for group in audit.groups])}"
 
 
 def _group(of: GroupMetrics) -> tuple[str, ...]:
@@ -148,18 +169,15 @@ def _group(of: GroupMetrics) -> tuple[str, ...]:
     )
 
 
-def _limits(evaluation: EvaluationReport, snapshot: Snapshot) -> str:
-    limits = [
-        "The promise holds for traffic that looks like the validation rows. When prevalence or "
-        "content moves, precision moves with it: watch for drift and retrain.",
-        "Labels are taken as true; where reviewers err, the figures err with them.",
-        f"Groups are judged by false-positive rate among rows whose group is known; "
-        f"groups below the policy's minimum are not judged ({evaluation.fairness.verdict})."
-        if evaluation.groups
-        else "No group was named, so that nothing is known about unequal treatment.",
-    ]
-    limits += snapshot.notices
-    return "\n".join(f"- {limit}" for limit in limits)
+def _approval(audit: AuditRecord) -> str:
+    if audit.approval is None:
+        return "Nobody has approved this model yet."
+    note = f" {audit.approval.note}" if audit.approval.note else ""
+    return f"Approved by {audit.approval.approved_by} at {audit.approval.approved_at}.{note}"
+
+
+def _list(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {' '.join(line.split())}" for line in lines)
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

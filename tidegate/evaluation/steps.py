@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tidegate.config import PolicyConfig
+from tidegate.evaluation.audit import audit_record
 from tidegate.evaluation.comparison import Baseline
 from tidegate.evaluation.evaluate import evaluate
 from tidegate.evaluation.functional import functional_report
@@ -18,10 +19,11 @@ from tidegate.evaluation.history import (
     read_history,
     rows_digest,
 )
+from tidegate.evaluation.measurement import rows_of
 from tidegate.evaluation.model_card import model_card
+from tidegate.evaluation.objectives import choose
 from tidegate.evaluation.report import render_report
 from tidegate.evaluation.slices import confident_errors, worst_slices
-from tidegate.evaluation.threshold import choose_threshold
 from tidegate.records import (
     BaselineModel,
     Candidate,
@@ -57,7 +59,7 @@ def evaluate_candidate(
     Parameters
     ----------
     folder : Path
-        As `records.Candidate` describes.
+        As `records.Candidate` describes; ``scored/crossfit.parquet`` is read where there is one.
     policy : PolicyConfig
         What the policy team demands.
     out : Path
@@ -69,6 +71,7 @@ def evaluate_candidate(
     """
     candidate = read_record(folder / "candidate.json", Candidate)
     validation = read_table(folder / "scored" / "validation.parquet")
+    crossfit = folder / "scored" / "crossfit.parquet"
     holdout = read_table(folder / "scored" / "holdout.parquet")
     report = evaluate(
         validation,
@@ -79,6 +82,7 @@ def evaluate_candidate(
         name=candidate.name,
         algorithm=candidate.algorithm,
         prevalence=candidate.prevalence,
+        crossfit=read_table(crossfit) if crossfit.is_file() else None,
     )
     report = report.model_copy(
         update={
@@ -156,14 +160,7 @@ def _read_baseline(folder: Path, model: BaselineModel, policy: PolicyConfig) -> 
     threshold = model.threshold
     if model.kind == "benchmark_model":
         validation = read_table(folder / "validation.parquet")
-        chosen = choose_threshold(
-            validation["score"].to_numpy(),
-            validation["label"].to_numpy(),
-            min_precision=policy.min_precision,
-            confidence=policy.confidence,
-            weights=validation["weight"].to_numpy(),
-            prevalence=policy.prevalence,
-        )
+        chosen = choose(rows_of(validation, "baseline validation"), policy).threshold
         threshold = None if chosen is None else chosen.value
     return Baseline(
         name=model.name if model.version is None else f"{model.name} {model.version}",
@@ -184,9 +181,10 @@ def write_report(
     evaluation: Path,
     page: Path,
     card: Path,
+    audit: Path,
     search_cost: str | None = None,
 ) -> None:
-    """Render ``report.html`` and ``model_card.md``.
+    """Render ``report.html``, ``model_card.md`` and ``audit.json``.
 
     Parameters
     ----------
@@ -194,23 +192,33 @@ def write_report(
         The run's configuration and digests, as JSON objects.
     snapshot, validation, search, evaluation : Path
         Folders that the earlier steps wrote.
-    page, card : Path
+    page, card, audit : Path
         Files to write.
     search_cost : str, optional
         What the search cost, in one line.
     """
     report = read_record(evaluation / "evaluation.json", EvaluationReport)
     data = read_record(snapshot / "snapshot.json", Snapshot)
+    checks = read_record(validation / "validation.json", ValidationReport)
+    settings, lineage = json.loads(config), json.loads(digests)
     page_text = render_report(
         evaluation=report,
         validation_scored=read_table(evaluation / "scored" / "validation.parquet"),
         holdout_scored=read_table(evaluation / "scored" / "holdout.parquet"),
         search=read_record(search / "search.json", SearchResult),
-        data_validation=read_record(validation / "validation.json", ValidationReport),
+        data_validation=checks,
         snapshot=data,
-        config=json.loads(config),
-        digests=json.loads(digests),
+        config=settings,
+        digests=lineage,
         search_cost=search_cost,
     )
+    found = audit_record(
+        evaluation=report,
+        snapshot=data,
+        data_validation=checks,
+        config=settings,
+        digests=lineage,
+    )
     write_text(page, page_text)
-    write_text(card, model_card(evaluation=report, snapshot=data, digests=json.loads(digests)))
+    write_text(card, model_card(found))
+    write_record(audit, found)

@@ -1,23 +1,26 @@
 """The threshold of highest recall whose precision floor holds with stated confidence."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from tidegate.evaluation.intervals import (
-    FloatArray,
-    exact_lower_bound,
-    exact_tail,
+from tidegate.evaluation.crossfit import (
+    EffectiveCounts,
+    Fold,
+    combined_counts,
+    one_population,
+    surest_start,
 )
+from tidegate.evaluation.intervals import exact_lower_bound, exact_tail
 from tidegate.evaluation.prevalence import floor_on_sample, precision_in_production
-from tidegate.records import OperatingPoint, Threshold
+from tidegate.evaluation.ranking import Ranked, check_floor, check_open_share, checked_rows, rank
+from tidegate.records import OperatingPoint, Threshold, TrainingEvidence
 
-# The method's constants, not the policy's: where the sequence starts (share of the violating
-# rows) and how far one test lies from the next (share of the rows flagged so far).
+# The method's constant, not the policy's: where the sequence starts, as a share of the violating
+# rows, when nothing says better.
 _START_SHARE = 0.25
-_STEP_SHARE = 0.01
 
 
 def choose_threshold(
@@ -28,6 +31,8 @@ def choose_threshold(
     confidence: float = 0.95,
     weights: npt.ArrayLike | None = None,
     prevalence: float | None = None,
+    folds: Sequence[Fold] = (),
+    evidence: TrainingEvidence = "start",
 ) -> Threshold | None:
     """Return the lowest threshold that certifiably keeps the precision floor, or None.
 
@@ -54,6 +59,14 @@ def choose_threshold(
     prevalence : float, optional
         Share of violating rows in production, where it differs from the sample's: the floor is
         then promised there (see `tidegate.evaluation.prevalence`).
+    folds : sequence of Fold
+        Training rows scored by models that did not learn from them.
+    evidence : {"validation", "start", "combined"}
+        What the folds are used for: nothing; where the tests begin, which costs no assumption; or
+        as evidence beside the validation rows, under the assumption that
+        `tidegate.evaluation.crossfit` states; where the rows visibly break it, they only say
+        where the tests begin. Combined, ``precision`` and its bound are those of
+        both, and ``effective_rows`` says how many independent rows they are worth.
 
     Returns
     -------
@@ -101,31 +114,48 @@ def choose_threshold(
     Bauer, "Multiple testing in clinical trials", Statistics in Medicine 10, 1991.
     """
     check_open_share("confidence", confidence, example="0.95")
-    _check_floor(min_precision)
-    ranked = _rank(scores, labels, weights)
+    check_floor("min_precision", min_precision)
+    ranked = rank(scores, labels, weights)
     floor = sample_floor(min_precision, ranked.prevalence, prevalence)
     fewest = minimum_flagged(floor, confidence)
     if fewest is None:
         return None
-    start = max(fewest, math.ceil(_START_SHARE * ranked.violating))
-    tried = ranked.boundaries(start)
-    tried = tried[ranked.mass[tried] >= start - 1e-9]
-    tails = exact_tail(ranked.hits[tried], ranked.mass[tried], floor)
+    folds = tuple(folds)
+    rows = checked_rows(scores, labels, weights)
+    if evidence == "combined" and not one_population(rows, folds):
+        evidence = "start"
+    share = surest_start(folds, floor) if folds and evidence == "start" else None
+    start = first_rank(ranked, fewest)
+    if share is not None:
+        start = max(fewest, math.ceil(share * ranked.total))
+    cuts = ranked.grid(start)
+    cuts = cuts[ranked.mass(cuts) >= start - 1e-9]
+    if not cuts.size:
+        return None
+    counts = EffectiveCounts(rows=ranked.mass(cuts), hits=ranked.hits(cuts))
+    if folds and evidence == "combined":
+        counts = combined_counts(ranked, cuts, rows, folds, floor)
+    tails = exact_tail(counts.hits, counts.rows, floor)
     # The tolerance is that of the incomplete beta function, not of the promise.
     failed = np.flatnonzero(tails > (1 - confidence) * (1 + 1e-12))
-    passed = int(failed[0]) if failed.size else tried.size
+    passed = int(failed[0]) if failed.size else cuts.size
     if passed == 0:
         return None
-    point = ranked.point(int(tried[passed - 1]), confidence, prevalence)
+    last, right, flagged = cuts[passed - 1], *(v[passed - 1] for v in (counts.hits, counts.rows))
+    bound = float(exact_lower_bound(right, flagged, confidence))
     return Threshold(
-        value=point.threshold,
+        value=ranked.serving_cut(last),
         min_precision=min_precision,
         confidence=confidence,
-        precision=point.precision,
+        precision=precision_in_production(float(right / flagged), ranked.prevalence, prevalence),
         # Passing the test and reaching the floor are the same event; rounding must not part them.
-        precision_lower_bound=max(point.precision_lower_bound, min_precision),
-        recall=point.recall,
-        flagged=point.flagged,
+        precision_lower_bound=max(
+            precision_in_production(bound, ranked.prevalence, prevalence), min_precision
+        ),
+        recall=float(ranked.hits(last)) / ranked.violating,
+        flagged=int(ranked.rows(last)),
+        evidence=evidence if folds else "validation",
+        effective_rows=float(flagged),
     )
 
 
@@ -144,6 +174,11 @@ def minimum_flagged(min_precision: float, confidence: float) -> int | None:
     return max(1, math.ceil(math.log(1 - confidence) / math.log(min_precision) - 1e-9))
 
 
+def first_rank(ranked: Ranked, fewest: int) -> int:
+    """Return the rank at which the tests begin when nothing else says where."""
+    return max(fewest, math.ceil(_START_SHARE * ranked.violating))
+
+
 def best_reachable(
     scores: npt.ArrayLike,
     labels: npt.ArrayLike,
@@ -158,12 +193,25 @@ def best_reachable(
     alone, and it was looked for: an orientation, not a promise.
     """
     check_open_share("confidence", confidence, example="0.95")
-    ranked = _rank(scores, labels, weights)
-    tried = ranked.boundaries(1)
-    tried = tried if tried.size else np.array([ranked.cuts.size - 1])
-    bounds = exact_lower_bound(ranked.hits[tried], ranked.mass[tried], confidence)
-    best = tried[np.lexsort((ranked.hits[tried], bounds))[-1]]
-    return ranked.point(int(best), confidence, prevalence)
+    ranked = rank(scores, labels, weights)
+    cuts = ranked.grid(1)
+    if not cuts.size:
+        cuts = ranked.scores[:1]
+    hits, mass = ranked.hits(cuts), ranked.mass(cuts)
+    bounds = exact_lower_bound(hits, mass, confidence)
+    best = int(np.lexsort((hits, bounds))[-1])
+    right, flagged = float(hits[best]), float(mass[best])
+
+    def carried(precision: float) -> float:
+        return precision_in_production(precision, ranked.prevalence, prevalence)
+
+    return OperatingPoint(
+        threshold=ranked.serving_cut(cuts[best]),
+        precision=carried(right / flagged),
+        precision_lower_bound=carried(float(bounds[best])),
+        recall=right / ranked.violating if ranked.violating else 0.0,
+        flagged=int(ranked.rows(cuts[best])),
+    )
 
 
 def empirical_threshold(
@@ -177,10 +225,11 @@ def empirical_threshold(
 
     It is here to be measured against (``benchmarks/threshold_promise.py``).
     """
-    _check_floor(min_precision)
-    ranked = _rank(scores, labels, weights)
-    reached = np.flatnonzero(ranked.hits >= min_precision * ranked.mass - 1e-12)
-    return float(ranked.cuts[reached[-1]]) if reached.size else None
+    check_floor("min_precision", min_precision)
+    ranked = rank(scores, labels, weights)
+    cuts = np.unique(ranked.scores)[::-1]
+    reached = np.flatnonzero(ranked.hits(cuts) >= min_precision * ranked.mass(cuts) - 1e-12)
+    return float(cuts[reached[-1]]) if reached.size else None
 
 
 def sample_floor(min_precision: float, sample: float, production: float | None) -> float:
@@ -188,130 +237,3 @@ def sample_floor(min_precision: float, sample: float, production: float | None) 
     if production is not None:
         check_open_share("prevalence", production, example="0.05")
     return floor_on_sample(min_precision, sample, production)
-
-
-@dataclass(frozen=True)
-class _Ranked:
-    """Rows by descending score, cumulated at each distinct score.
-
-    `rows` counts rows; `mass` and `hits` count effective rows and effective violating rows.
-    """
-
-    cuts: FloatArray
-    rows: npt.NDArray[np.int64]
-    mass: FloatArray
-    hits: FloatArray
-
-    @property
-    def violating(self) -> float:
-        return float(self.hits[-1])
-
-    @property
-    def prevalence(self) -> float:
-        return float(self.hits[-1] / self.mass[-1])
-
-    def boundaries(self, start: int) -> npt.NDArray[np.int64]:
-        """Return the distinct cuts at a grid of ranks that begins at `start`, high to low."""
-        total = float(self.mass[-1])
-        dense = np.arange(start, min(total, 1 / _STEP_SHARE) + 1)
-        first = max(start, round(1 / _STEP_SHARE))
-        steps = max(0, math.ceil(math.log(max(total / first, 1)) / math.log1p(_STEP_SHARE)) + 1)
-        sparse = np.floor(first * (1 + _STEP_SHARE) ** np.arange(steps))
-        ranks = np.concatenate([dense, sparse, [total]])
-        # A tie that straddles the rank is left out whole: those above are what the rank's own
-        # score says nothing about.
-        found = np.searchsorted(self.mass, ranks[ranks <= total] + 1e-9, side="right") - 1
-        return np.unique(found[found >= 0])
-
-    def point(self, index: int, confidence: float, production: float | None) -> OperatingPoint:
-        hits, mass = float(self.hits[index]), float(self.mass[index])
-        bound = float(exact_lower_bound(hits, mass, confidence))
-        return OperatingPoint(
-            threshold=self._cut(index),
-            precision=precision_in_production(hits / mass, self.prevalence, production),
-            precision_lower_bound=precision_in_production(bound, self.prevalence, production),
-            recall=hits / self.violating if self.violating else 0.0,
-            flagged=int(self.rows[index]),
-        )
-
-    def _cut(self, index: int) -> float:
-        upper = float(self.cuts[index])
-        if index + 1 == self.cuts.size:
-            return upper
-        lower = float(self.cuts[index + 1])
-        middle = lower + (upper - lower) / 2
-        return middle if lower < middle < upper else upper
-
-
-def _rank(scores: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | None) -> _Ranked:
-    score, label, weight = checked_rows(scores, labels, weights)
-    used = weight > 0
-    score, label, weight = score[used], label[used], weight[used]
-    equal = bool(np.all(weight == weight[0]))
-    # Unequal weights add up in one order whatever the order of the rows.
-    order = np.argsort(-score) if equal else np.lexsort((weight, label, -score))
-    score, label = score[order], label[order]
-    share = np.ones(score.size) if equal else weight[order] / weight.max()
-    last = np.flatnonzero(np.append(score[1:] != score[:-1], True))
-    return _Ranked(
-        cuts=score[last],
-        rows=last + 1,
-        mass=np.cumsum(share)[last],
-        hits=np.cumsum(share * label)[last],
-    )
-
-
-def checked_rows(
-    scores: npt.ArrayLike, labels: npt.ArrayLike, weights: npt.ArrayLike | None = None
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return scores, labels and weights as float arrays of one length.
-
-    Raises
-    ------
-    ValueError
-        If a score is not finite, a label is not 0 or 1, a weight is negative or not finite, no
-        weight is positive, there are no rows, or the lengths differ.
-    """
-    score = np.asarray(scores, dtype=np.float64)
-    label = np.asarray(labels)
-    if score.ndim != 1 or label.shape != score.shape:
-        raise ValueError(
-            f"scores and labels must be flat and of one length, got shapes {score.shape} and "
-            f"{label.shape}; write one score and one label a row"
-        )
-    if score.size == 0:
-        raise ValueError("scores must hold at least one row, got 0; write the validation rows")
-    if not np.isfinite(score).all():
-        raise ValueError(
-            f"scores must be finite, got {int((~np.isfinite(score)).sum())} NaN or infinite "
-            "values; write a number for every row"
-        )
-    odd = ~np.isin(label, (0, 1))
-    if odd.any():
-        raise ValueError(
-            f"labels must be 0 or 1, got {label[odd][0]!s}; write 1 for violating rows, else 0"
-        )
-    weight = np.ones(score.size) if weights is None else np.asarray(weights, dtype=np.float64)
-    if weight.shape != score.shape:
-        raise ValueError(
-            f"weights must have one value a row, got shape {weight.shape} for {score.size} rows; "
-            "write one weight a row or None"
-        )
-    if not np.isfinite(weight).all() or weight.min() < 0 or weight.max() <= 0:
-        raise ValueError(
-            f"weights must be finite, at least 0 and not all 0, got {weight.min()} to "
-            f"{weight.max()}; write 1 for a fully trusted row"
-        )
-    return score, label.astype(np.float64), weight
-
-
-def check_open_share(name: str, value: float, *, example: str) -> None:
-    """Refuse a number that is not strictly between 0 and 1."""
-    if not 0 < value < 1:
-        raise ValueError(f"{name} must be in (0, 1), got {value}; write {example}")
-
-
-def _check_floor(min_precision: float) -> None:
-    if not 0 < min_precision <= 1:
-        mend = f"{min_precision / 100:g}" if 1 < min_precision <= 100 else "0.9"
-        raise ValueError(f"min_precision must be in (0, 1], got {min_precision}; write {mend}")

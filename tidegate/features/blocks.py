@@ -36,9 +36,11 @@ def chosen_blocks(blocks: Sequence[FeatureBlock], families: str) -> tuple[Featur
         Names joined by ``+``, for example ``words+embedding``. A data set without any block of
         them gives every block it has, so that each point of a search space means something.
     """
-    wanted = ALWAYS.union(families.split("+"))
-    named = tuple(block for block in blocks if block.family in wanted and block.width)
-    return named or tuple(block for block in blocks if block.width)
+    wanted = frozenset(families.split("+"))
+    filled = tuple(block for block in blocks if block.width)
+    if not any(block.family in wanted for block in filled):
+        return filled
+    return tuple(block for block in filled if block.family in wanted | ALWAYS)
 
 
 class Blocks:

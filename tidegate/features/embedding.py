@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,7 +59,12 @@ class UniversalSentenceEncoder:
     width = USE_WIDTH
 
     def __init__(self) -> None:
-        self.digest = f"{USE_PACKAGE}=={version(USE_PACKAGE)}"
+        try:
+            self.digest = f"{USE_PACKAGE}=={version(USE_PACKAGE)}"
+        except PackageNotFoundError:
+            raise BadInput(
+                "features.embedding", f"{USE_PACKAGE} is not installed", "install it or write none"
+            ) from None
 
     def encode(self, texts: Sequence[str]) -> Matrix:
         """Return the embeddings, by several processes where there are many texts."""
@@ -193,7 +198,7 @@ class EmbeddingBlock:
     Parameters
     ----------
     encoder : SentenceEncoder
-    max_rows : int
+    max_rows : int or None
         Training rows above which the block has no features: they would cost more than a search.
     cache : str or None
         Folder or fsspec URI for embeddings, by the digest of encoder and texts.
@@ -204,7 +209,7 @@ class EmbeddingBlock:
     def __init__(
         self,
         encoder: SentenceEncoder,
-        max_rows: int = 0,
+        max_rows: int | None = None,
         cache: str | None = None,
         silent: bool = False,
     ) -> None:
@@ -212,7 +217,7 @@ class EmbeddingBlock:
 
     def fit(self, values: Sequence[Any], y: npt.NDArray[np.int8]) -> "EmbeddingBlock":
         """Learn nothing but whether the rows are few enough."""
-        silent = len(values) > self._max_rows
+        silent = self._max_rows is not None and len(values) > self._max_rows
         return EmbeddingBlock(self._encoder, self._max_rows, self._cache, silent)
 
     def transform(self, values: Sequence[Any]) -> Matrix:

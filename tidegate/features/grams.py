@@ -17,7 +17,7 @@ Places = npt.NDArray[np.int64]
 #: Rows of a chunk are counted in so many bits beside a gram's hash.
 ROW_BITS = 16
 MAX_CHUNK_ROWS = 4096
-_MAX_CHUNK_CHARACTERS = 500_000
+_MAX_CHUNK_CHARACTERS = 200_000
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
 _INVERSE = np.uint64(pow(0x9E3779B97F4A7C15, -1, 1 << 64))
 _STIR = np.uint64(0xD6E8FEB86659FD93)

@@ -17,8 +17,11 @@ from tidegate.features.interface import State, Transformer
 
 # A vocabulary is learned from at most so many characters, in rows spread evenly over training.
 MAX_FIT_CHARACTERS = 50_000_000
-# Distinct grams that are counted apart before counts of equal ones are added.
-_MAX_UNMERGED = 8_000_000
+# Grams that are counted apart before the counts of equal ones are added, at least.
+_MIN_UNMERGED = 500_000
+# Distinct grams that are counted; beyond it the rarest so far are forgotten, as lossy counting
+# does (Manku & Motwani, 2002): far from the most frequent ones that are kept in the end.
+_MAX_DISTINCT = 4_000_000
 
 
 class Vocabulary:
@@ -119,11 +122,12 @@ class TextBlock:
 
     def _frequent(self, texts: Sequence[str]) -> tuple[Hashes, npt.NDArray[np.int64]]:
         """Return the hashes of the terms to keep, and the rows that each occurs in."""
-        parts: list[tuple[Hashes, ...]] = []
+        parts: list[tuple[npt.NDArray[Any], ...]] = []
         for part in _in_threads(self._counted, texts):
             parts.append(part)
-            if sum(hashes.size for hashes, _, _ in parts) > _MAX_UNMERGED:
-                parts = [_merged(parts)]
+            waiting = sum(hashes.size for hashes, _, _ in parts[1:])
+            if waiting > max(_MIN_UNMERGED, parts[0][0].size):
+                parts = [_without_the_rarest(_merged(parts))]
         hashes, times, rows_with = _merged(parts)
         enough = np.flatnonzero(rows_with >= self._min_rows)
         # The most frequent; among equals those of the smallest hash, so that fits repeat.
@@ -131,15 +135,15 @@ class TextBlock:
         kept = kept[: self._max_features]
         return hashes[kept], rows_with[kept].astype(np.int64)
 
-    def _counted(self, texts: Sequence[str]) -> tuple[Hashes, ...]:
+    def _counted(self, texts: Sequence[str]) -> tuple[npt.NDArray[Any], ...]:
         """Return the distinct grams of a chunk, how often each occurs and in how many rows."""
         _, found = self._cut(texts)
         bits = np.uint64(grams.ROW_BITS)
         keys = np.concatenate([(g.hashes << bits) | g.row.astype(np.uint64) for g in found])
         keys.sort()
         fresh = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: keys.size])
-        times = np.diff(np.append(fresh, keys.size)).astype(np.uint64)
-        return _merged([(keys[fresh] >> bits, times, np.ones(fresh.size, dtype=np.uint64))])
+        times = np.diff(np.append(fresh, keys.size)).astype(np.uint32)
+        return _merged([(keys[fresh] >> bits, times, np.ones(fresh.size, dtype=np.uint32))])
 
     def _named(self, texts: Sequence[str], hashes: Hashes) -> list[str]:
         """Return each term as it stands where it occurs first."""
@@ -194,17 +198,29 @@ class TextBlock:
         return values, {"idf": self._idf, "hashes": self._hashes}
 
 
-def _merged(parts: Sequence[tuple[Hashes, ...]]) -> tuple[Hashes, ...]:
+def _without_the_rarest(counted: tuple[npt.NDArray[Any], ...]) -> tuple[npt.NDArray[Any], ...]:
+    """Return at most `_MAX_DISTINCT` of the grams."""
+    times, least = counted[1], 1
+    while times.size > _MAX_DISTINCT:
+        least += 1
+        counted = tuple(column[times >= least] for column in counted)
+        times = counted[1]
+    return counted
+
+
+def _merged(parts: Sequence[tuple[npt.NDArray[Any], ...]]) -> tuple[npt.NDArray[Any], ...]:
     """Return the distinct hashes, ascending, and the sums of every count of each."""
     if not parts:
-        return tuple(np.zeros(0, dtype=np.uint64) for _ in range(3))
+        return tuple(np.zeros(0, dtype=kind) for kind in (np.uint64, np.uint32, np.uint32))
     hashes, *counts = (np.concatenate(column) for column in zip(*parts, strict=True))
     order = np.argsort(hashes, kind="stable")
     hashes = hashes[order]
     fresh = np.flatnonzero(np.append(True, hashes[1:] != hashes[:-1])[: hashes.size])
     if not fresh.size:
         return hashes, *counts
-    return hashes[fresh], *(np.add.reduceat(count[order], fresh) for count in counts)
+    return hashes[fresh], *(
+        np.add.reduceat(count[order], fresh, dtype=count.dtype) for count in counts
+    )
 
 
 def _in_threads(work: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> Iterator[Any]:

@@ -1,10 +1,11 @@
 """A pre-trained text encoder, fine-tuned: all of it, its upper layers, LoRA, or only a head."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,12 +13,9 @@ import numpy.typing as npt
 from tidegate import store
 from tidegate.errors import BadInput
 from tidegate.features.blocks import Blocks
-from tidegate.features.encoder_folder import (
-    TOKENIZER,
-    default_encoder,
-    encoder_folder,
-    encoder_shape,
-)
+from tidegate.features.encoders import Encoder as Pretrained
+from tidegate.features.encoders import read_encoder
+from tidegate.models.encoder_shape import default_encoder, shape_of
 from tidegate.models.interface import (
     Algorithm,
     Choice,
@@ -30,14 +28,9 @@ from tidegate.models.interface import (
     Setting,
     Weights,
 )
-from tidegate.models.outputs import (
-    curve_point,
-    fitted_temperature,
-    logit_count,
-    merged,
-    probabilities,
-)
-from tidegate.models.tokens import Tokens, batches_by_length, read_tokenizer, tokenized
+from tidegate.models.outputs import fitted_temperature, logit_count, merged, probabilities
+from tidegate.models.quality import curve_point
+from tidegate.models.tokens import Tokens, batches_by_length, tokenized, tokenizer_of
 from tidegate.records import CurvePoint, Params, Target
 
 if TYPE_CHECKING:
@@ -52,8 +45,10 @@ LAYER_DECAY = 0.9
 #: Hidden states of the frozen layers are kept when they take no more than this, as float16.
 CACHE_BYTES = 3 * 2**30
 
-_GRAPH, _ABOUT = "model.onnx", "encoder.json"
-_HEAD_EPOCHS: Final = 8
+_GRAPH, _TOKENIZER, _ABOUT = "model.onnx", "tokenizer.json", "encoder.json"
+_HEAD_EPOCHS = 8
+#: What writing the graph and measuring its latency take, beside scoring.
+_WRITING_SECONDS = 4.0
 Floats = npt.NDArray[np.float32]
 
 
@@ -78,6 +73,7 @@ class EncoderModel:
         self._tokenizer_json = ""
         self._encoder: Encoder | None = None
         self._session: Any = None
+        self._loaded_from = Path()
 
     def fit(
         self,
@@ -97,23 +93,22 @@ class EncoderModel:
         uri = self._setting.encoder or default_encoder()
         if uri is None:
             raise BadInput("search.encoder", "no encoder is named or installed", "name a folder")
-        folder = encoder_folder(uri)
-        self._tokenizer = read_tokenizer(folder)
-        self._tokenizer_json = (folder / TOKENIZER).read_text(encoding="utf-8")
-        shape = encoder_shape(folder)
+        pretrained = read_encoder(uri)
+        self._tokenizer_json = pretrained.tokenizer
+        self._tokenizer = tokenizer_of(pretrained.tokenizer)
         used = sample_weight > 0
         texts = X.take(used).texts()
-        tokens = tokenized(self._tokenizer, texts, min(MOST_TOKENS, shape.longest))
+        tokens = tokenized(self._tokenizer, texts, min(MOST_TOKENS, pretrained.max_tokens))
         self._longest = int(np.ceil(np.percentile(tokens.lengths, 99)))
         if tokens.lengths.max() > self._longest:
             tokens = tokenized(self._tokenizer, texts, self._longest)
         with quiet_and_seeded(self._setting):
-            self._learn(folder, tokens, y[used], sample_weight[used], evaluation, started)
+            self._learn(pretrained, tokens, y[used], sample_weight[used], evaluation, started)
         return self
 
     def _learn(
         self,
-        folder: Path,
+        pretrained: Pretrained,
         tokens: Tokens,
         y: Labels,
         weight: Weights,
@@ -126,7 +121,7 @@ class EncoderModel:
         keys = [tokens.row(row) + y[row].tobytes() for row in range(len(y))]
         rows, weight = merged(keys, weight)
         y = y[rows]
-        shape = encoder_shape(folder)
+        shape = shape_of(pretrained)
         mode = str(self._params["mode"])
         trained = {"frozen": 0, "top": int(self._params["layers"])}.get(mode, shape.layers)
         encoder = Encoder(
@@ -135,7 +130,7 @@ class EncoderModel:
             float(self._params["dropout"]),
             first=max(0, shape.layers - trained),
         )
-        read_weights(encoder, folder)
+        read_weights(encoder, pretrained)
         encoder.start_head_at(self._target, y, weight)
         if mode == "lora":
             encoder.add_low_rank(LOW_RANK)
@@ -154,43 +149,54 @@ class EncoderModel:
             found = inputs.batch(rows[chosen])
             return {**found, "labels": labels[chosen], "weight": share[chosen]}
 
-        evaluate, held_out = None, None
+        evaluate, seconds, best = None, 0.0, (np.inf, np.zeros(0))
         if evaluation is not None:
             asked = evaluation
             seen = tokenized(self._tokenizer, asked.X.texts(), self._longest)
             held_out = Inputs(encoder, seen, CACHE_BYTES)
+            began = time.monotonic()
+            held_out.logits()
+            seconds = time.monotonic() - began
 
             def evaluate(step: int, train_loss: float) -> CurvePoint:
-                point = curve_point(
-                    self._target, step, train_loss, held_out.logits(), asked.y, asked.weight
-                )
+                nonlocal best
+                logits = held_out.logits()
+                outputs = probabilities(self._target, logits)
+                point = curve_point(step, train_loss, self._target, asked, outputs)
                 asked.report(point)
+                best = min(best, (point.validation_log_loss, logits), key=lambda found: found[0])
                 return point
 
+        # Afterwards the whole graph scores validation once more, not the trained layers alone.
+        afterwards = seconds * shape.layers / max(1, trained) + _WRITING_SECONDS
         epochs = int(self._params["epochs"]) * (_HEAD_EPOCHS if mode == "frozen" else 1)
         learn(
             encoder,
             parameter_groups(encoder, mode, float(self._params["lr"]), HEAD_RATE, LAYER_DECAY),
             Data(schedule, batch),
             self._setting,
-            Course(epochs, started, reports_per_epoch=1 if mode == "frozen" else 2),
+            Course(
+                epochs,
+                started,
+                reports_per_epoch=1 if mode == "frozen" else 2,
+                report_seconds=seconds,
+                final_seconds=afterwards,
+            ),
             evaluate,
         )
         encoder.merge_low_rank()
         self._encoder = encoder
-        if held_out is not None and evaluation is not None:
-            self._temperature = fitted_temperature(
-                self._target, held_out.logits(), evaluation.y, evaluation.weight
-            )
+        if evaluation is not None:
+            self._temperature = fitted_temperature(self._target, best[1], evaluation)
 
     def predict_proba(self, X: Blocks) -> Scores:
         """Return probabilities of shape (rows, outputs); a fitted model scores as a saved one."""
         if self._session is None:
-            from tidegate.models.onnx_encoder import open_session
+            from tidegate.models.onnx_encoder import scoring_session
 
             with tempfile.TemporaryDirectory() as folder:
                 self.save(Path(folder))
-                self._session = open_session(Path(folder) / _GRAPH)
+                self._session = scoring_session(Path(folder) / _GRAPH, self._setting.threads)
         tokens = tokenized(self._tokenizer, X.texts(), self._longest)
         logits = np.zeros((X.rows, logit_count(self._target)))
         for rows in tokens.by_length():
@@ -204,9 +210,11 @@ class EncoderModel:
         from tidegate.models.onnx_encoder import write_graph
         from tidegate.models.torch_encoder import as_arrays
 
-        assert self._encoder is not None
+        if self._encoder is None:
+            shutil.copytree(self._loaded_from, folder, dirs_exist_ok=True)
+            return
         write_graph(folder / _GRAPH, self._encoder.shape, as_arrays(self._encoder))
-        store.write_text(folder / TOKENIZER, self._tokenizer_json)
+        store.write_text(folder / _TOKENIZER, self._tokenizer_json)
         about = {
             "target": self._target.model_dump(mode="json"),
             "longest": self._longest,
@@ -217,14 +225,16 @@ class EncoderModel:
     @classmethod
     def load(cls, folder: Path) -> "EncoderModel":
         """Read what `save` wrote; it scores with one thread and without torch."""
-        from tidegate.models.onnx_encoder import open_session
+        from tidegate.models.onnx_encoder import scoring_session
 
         about = store.read_json(folder / _ABOUT)
         model = cls({}, Setting(target=Target.model_validate(about["target"])))
         model._longest = about["longest"]
         model._temperature = about["temperature"]
-        model._tokenizer = read_tokenizer(folder)
-        model._session = open_session(folder / _GRAPH)
+        model._tokenizer_json = (folder / _TOKENIZER).read_text(encoding="utf-8")
+        model._tokenizer = tokenizer_of(model._tokenizer_json)
+        model._session = scoring_session(folder / _GRAPH)
+        model._loaded_from = folder
         return model
 
 
@@ -250,5 +260,7 @@ ENCODER = Algorithm(
     },
     resources=Resources(cpu=2, memory_gib=6.0),
     modalities=frozenset({"text"}),
+    plans_by_seconds=True,
     preload=("tidegate.models.torch_encoder", "tidegate.models.torch_training", "sklearn.metrics"),
+    relative_cost=200.0,
 )

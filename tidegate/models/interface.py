@@ -42,6 +42,9 @@ class Choice:
     values: Sequence[bool | int | float | str]
 
 
+#: Where nets train: `auto` takes a GPU when there is one.
+Device = Literal["auto", "cpu", "gpu"]
+
 SearchSpace = Mapping[str, FloatRange | IntRange | Choice]
 
 
@@ -73,8 +76,10 @@ class Setting:
         Wall time that `fit` may take, from now on; a model that learns in steps plans them for it.
     encoder : str, optional
         URI of the text encoder; that of an installed package if None.
-    device : {"auto", "cpu", "gpu"}
-        Where nets train; ``auto`` takes a GPU when there is one.
+    device : Device
+        Where nets train.
+    state : Path, optional
+        Folder that only a resumable algorithm knows; see `Algorithm`.
     """
 
     seed: int = 0
@@ -82,7 +87,8 @@ class Setting:
     target: Target = BINARY
     seconds: float | None = None
     encoder: str | None = None
-    device: Literal["auto", "cpu", "gpu"] = "auto"
+    device: Device = "auto"
+    state: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +151,9 @@ class Algorithm:
         knows no better goes by it.
     plans_by_seconds : bool
         Whether a trial gets better with more seconds (`Setting.seconds`) and ends within them.
+    resumable : bool
+        Whether `fit` goes on from what a fit before it left in ``setting.state``, if anything, and
+        leaves there what the next one needs.
     """
 
     name: str
@@ -159,3 +168,4 @@ class Algorithm:
     preload: tuple[str, ...] = ()
     relative_cost: float = 1.0
     plans_by_seconds: bool = False
+    resumable: bool = False

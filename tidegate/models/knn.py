@@ -259,4 +259,5 @@ KNN = Algorithm(
     },
     resources=Resources(cpu=1, memory_gib=4.0),
     preload=("faiss", "sklearn.linear_model"),
+    relative_cost=2.0,
 )

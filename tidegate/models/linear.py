@@ -108,8 +108,9 @@ class LogisticModel:
         tasks = list(y.T) if self._target.kind == "multilabel" else [y]
         solved = [self._solved(matrix, task, sample_weight, settings) for task in tasks]
         self._intercepts = np.concatenate([solver.intercept_ for solver in solved])
-        self._coefficients = np.zeros((len(self._intercepts), width))
-        self._coefficients[:, chosen] = np.vstack([solver.coef_ for solver in solved])
+        # Features first: the order in which a sparse row reads them.
+        self._coefficients = np.zeros((width, len(self._intercepts)))
+        self._coefficients[chosen] = np.vstack([solver.coef_ for solver in solved]).T
         if evaluation is not None:
             loss = cross_entropy(self._target, y, self.predict_proba(X), sample_weight)
             steps = max(int(np.max(solver.n_iter_)) for solver in solved)
@@ -157,7 +158,7 @@ class LogisticModel:
         from scipy.special import expit, softmax
 
         matrix = X.csr(self._features)
-        margin = np.asarray(matrix @ self._coefficients.T, dtype=np.float64) + self._intercepts
+        margin = np.asarray(matrix @ self._coefficients, dtype=np.float64) + self._intercepts
         if self._target.kind == "multiclass":
             if margin.shape[1] == 1:
                 margin = np.hstack([-margin / 2, margin / 2])

@@ -27,17 +27,12 @@ from tidegate.models.interface import (
     Setting,
     Weights,
 )
-from tidegate.models.outputs import (
-    curve_point,
-    fitted_temperature,
-    logit_count,
-    merged,
-    probabilities,
-)
+from tidegate.models.outputs import fitted_temperature, logit_count, merged, probabilities
+from tidegate.models.quality import curve_point
 from tidegate.records import CurvePoint, Params, Target
 
 #: Families whose features are terms, each with a vector of its own; all others are dense.
-TERMS = frozenset({"words", "chars"})
+TERMS = frozenset({"words", "chars", "inner"})
 EPSILON = 1e-5
 #: A dense feature counts as no more than this many of its standard deviations.
 MOST_DEVIATIONS = 5.0
@@ -127,6 +122,7 @@ class NeuralModel:
             hidden=int(self._params["hidden"]),
             outputs=logit_count(self._target),
             dropout=float(self._params["dropout"]),
+            term_dropout=float(self._params["term_dropout"]),
         )
         net.head.bias.data.copy_(prior_logits(self._target, y, weight))
         labels, share = as_labels(self._target, y), as_shares(weight)
@@ -146,7 +142,8 @@ class NeuralModel:
 
             def evaluate(step: int, train_loss: float) -> CurvePoint:
                 found = forward({**fixed, **as_arrays(net)}, *held_out)
-                point = curve_point(self._target, step, train_loss, found, asked.y, asked.weight)
+                outputs = probabilities(self._target, found)
+                point = curve_point(step, train_loss, self._target, asked, outputs)
                 asked.report(point)
                 return point
 
@@ -162,7 +159,7 @@ class NeuralModel:
         self._weights = {**fixed, **as_arrays(net)}
         if evaluation is not None:
             self._temperature = fitted_temperature(
-                self._target, forward(self._weights, *held_out), evaluation.y, evaluation.weight
+                self._target, forward(self._weights, *held_out), evaluation
             )
 
     def predict_proba(self, X: Blocks) -> Scores:
@@ -217,8 +214,11 @@ def scaled(dense: Floats, weights: Arrays) -> Floats:
 def forward(weights: Arrays, terms: Any, dense: Floats) -> npt.NDArray[np.float64]:
     """Return the net's logits of shape (rows, outputs), as torch would."""
     parts = [scaled(dense, weights).astype(np.float64)]
+    wide: float | npt.NDArray[np.float64] = 0.0
     if "bag.weight" in weights:
-        summed = (terms[:, weights["columns"]] @ weights["bag.weight"]).astype(np.float64)
+        chosen = terms[:, weights["columns"]]
+        wide = np.asarray(chosen @ weights["wide.weight"], dtype=np.float64)
+        summed = np.asarray(chosen @ weights["bag.weight"], dtype=np.float64)
         centred = summed - summed.mean(axis=1, keepdims=True)
         variance = (centred**2).mean(axis=1, keepdims=True)
         normed = centred / np.sqrt(variance + EPSILON)
@@ -226,7 +226,7 @@ def forward(weights: Arrays, terms: Any, dense: Floats) -> npt.NDArray[np.float6
     hidden = np.hstack(parts) @ weights["hidden.weight"].T.astype(np.float64)
     hidden = np.maximum(hidden + weights["hidden.bias"], 0)
     logits = hidden @ weights["head.weight"].T.astype(np.float64) + weights["head.bias"]
-    return np.asarray(logits, dtype=np.float64)
+    return np.asarray(logits + wide, dtype=np.float64)
 
 
 def _row_keys(terms: Any, dense: Floats, y: Labels) -> list[bytes]:
@@ -245,11 +245,14 @@ NEURAL = Algorithm(
     build=NeuralModel,
     load=NeuralModel.load,
     search_space={
-        "features": Choice(("words+chars", "words", "words+embedding", "words+chars+embedding")),
+        "features": Choice(
+            ("words+chars", "words+inner", "words+chars+embedding", "words+inner+embedding")
+        ),
         "terms": IntRange(5_000, 60_000, log=True),
         "width": Choice((32, 64, 128)),
         "hidden": Choice((32, 64, 128)),
         "dropout": FloatRange(0.0, 0.6),
+        "term_dropout": FloatRange(0.0, 0.6),
         "lr": FloatRange(5e-4, 1e-2, log=True),
         "weight_decay": FloatRange(1e-3, 1.0, log=True),
         "epochs": IntRange(2, 20),
@@ -261,6 +264,7 @@ NEURAL = Algorithm(
         "width": 64,
         "hidden": 64,
         "dropout": 0.4,
+        "term_dropout": 0.3,
         "lr": 3e-3,
         "weight_decay": 0.1,
         "epochs": 12,
@@ -268,4 +272,5 @@ NEURAL = Algorithm(
     },
     resources=Resources(cpu=2, memory_gib=4.0),
     preload=("tidegate.models.torch_bag", "tidegate.models.torch_training", "sklearn.metrics"),
+    relative_cost=20.0,
 )

@@ -11,12 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tidegate.features.encoder_folder import EncoderShape
+from tidegate.models.encoder_shape import EncoderShape
 
 #: The first with Gelu as an operator; fixed, so that a graph does not change with the library.
 OPSET, IR_VERSION = 20, 10
 #: Added to the attention logits of padding.
 _AWAY = -1e9
+_ACTIVATIONS: Mapping[str, tuple[str, dict[str, str]]] = {
+    "gelu": ("Gelu", {}),
+    "gelu_new": ("Gelu", {"approximate": "tanh"}),
+    "relu": ("Relu", {}),
+}
 
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 
@@ -146,7 +151,8 @@ def _layer(
     mixed = graph.add("Reshape", [mixed, graph.numbers(0, 0, shape.width)])
     attended = graph.add("Add", [hidden, graph.linear(mixed, weights, f"{at}attended")])
     hidden = graph.norm(attended, weights, f"{at}attended_norm", shape.epsilon)
-    inner = graph.add("Gelu", [graph.linear(hidden, weights, f"{at}inner")])
+    kind, options = _ACTIVATIONS[shape.activation]
+    inner = graph.add(kind, [graph.linear(hidden, weights, f"{at}inner")], 1, **options)
     outer = graph.add("Add", [hidden, graph.linear(inner, weights, f"{at}outer")])
     return graph.norm(outer, weights, f"{at}outer_norm", shape.epsilon)
 
@@ -161,7 +167,7 @@ def _mean_vector(graph: _Graph, hidden: str) -> str:
     return graph.add("Div", [total, count])
 
 
-def open_session(path: Path, threads: int = 1) -> Any:
+def scoring_session(path: Path, threads: int = 1) -> Any:
     """Return ONNX Runtime's session of a graph."""
     import onnxruntime
 

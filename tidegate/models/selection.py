@@ -18,7 +18,6 @@ FAMILIES = Choice(
         "words+inner",
         "words+chars+embedding",
         "words+inner+embedding",
-        "hashed",
         "embedding",
     )
 )

@@ -2,14 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tidegate.errors import BadInput
-from tidegate.features.encoder_folder import TOKENIZER
 
 Index = npt.NDArray[np.int64]
 
@@ -67,20 +65,11 @@ class Tokens:
             yield order[start : start + rows_at_once]
 
 
-def read_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer of an encoder folder, without padding or truncation of its own.
-
-    Raises
-    ------
-    BadInput
-        If tokenizer.json cannot be read.
-    """
+def tokenizer_of(text: str) -> Any:
+    """Return the tokenizer of a tokenizer.json's text, without padding or truncation of its own."""
     from tokenizers import Tokenizer
 
-    try:
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    except Exception as error:  # noqa: BLE001  the library raises plain Exception
-        raise BadInput(str(folder / TOKENIZER), f"unreadable: {error}", "mend the file") from None
+    tokenizer = Tokenizer.from_str(text)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

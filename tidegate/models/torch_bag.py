@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn import functional
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
@@ -15,6 +16,8 @@ _FIRST_SPREAD = 0.1
 
 class BagNet(nn.Module):  # type: ignore[misc]
     """A weighted sum of term vectors, normed, beside dense features, and one hidden layer.
+
+    Each term also adds to the logits directly (wide and deep; Cheng et al., 2016).
 
     Parameters
     ----------
@@ -27,28 +30,43 @@ class BagNet(nn.Module):  # type: ignore[misc]
     outputs : int
     dropout : float
         Before and after the hidden layer.
+    term_dropout : float
+        Share of each text's terms that a step does not see (Iyyer et al., 2015).
     """
 
     def __init__(
-        self, terms: int, dense: int, width: int, hidden: int, outputs: int, dropout: float
+        self,
+        terms: int,
+        dense: int,
+        width: int,
+        hidden: int,
+        outputs: int,
+        dropout: float,
+        term_dropout: float,
     ) -> None:
         super().__init__()
         self.bag = nn.EmbeddingBag(terms, width, mode="sum") if terms else None
         if self.bag is not None:
             nn.init.normal_(self.bag.weight, std=_FIRST_SPREAD)
         self.norm = nn.LayerNorm(width) if terms else None
+        self.wide = nn.EmbeddingBag(terms, outputs, mode="sum") if terms else None
+        if self.wide is not None:
+            nn.init.zeros_(self.wide.weight)
+        self.term_dropout = term_dropout
         self.drop = nn.Dropout(dropout)
         self.hidden = nn.Linear((width if terms else 0) + dense, hidden)
         self.head = nn.Linear(hidden, outputs)
 
     def forward(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """Return logits of shape (rows, outputs)."""
-        parts = [batch["dense"]]
-        if self.bag is not None and self.norm is not None:
-            summed = self.bag(batch["terms"], batch["starts"], per_sample_weights=batch["values"])
-            parts.append(self.norm(summed))
+        parts, wide = [batch["dense"]], 0.0
+        if self.bag is not None and self.norm is not None and self.wide is not None:
+            values = functional.dropout(batch["values"], self.term_dropout, self.training)
+            terms = batch["terms"], batch["starts"]
+            parts.append(self.norm(self.bag(*terms, per_sample_weights=values)))
+            wide = self.wide(*terms, per_sample_weights=values)
         hidden = torch.relu(self.hidden(self.drop(torch.cat(parts, dim=1))))
-        return self.head(self.drop(hidden))
+        return self.head(self.drop(hidden)) + wide
 
 
 def batch_of(terms: Any, dense: npt.NDArray[np.float32]) -> dict[str, torch.Tensor]:

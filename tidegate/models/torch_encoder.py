@@ -5,8 +5,8 @@ and a linear head. Written out because training has to start at any layer, from 
 were computed once, and because the same names become the ONNX graph that serves.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from tidegate.features.encoder_folder import WEIGHTS, EncoderShape
+from tidegate.features.encoders import Encoder as Pretrained
+from tidegate.models.encoder_shape import EncoderShape
 from tidegate.models.interface import Labels, Weights
 from tidegate.models.tokens import Tokens
 from tidegate.models.torch_training import prior_logits
@@ -29,6 +30,11 @@ _PLACES = {
     "intermediate.dense": "inner",
     "output.dense": "outer",
     "output.LayerNorm": "outer_norm",
+}
+_ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_new": partial(functional.gelu, approximate="tanh"),
+    "relu": functional.relu,
 }
 _THREE = ("query", "key", "value")
 
@@ -66,6 +72,7 @@ class Layer(nn.Module):  # type: ignore[misc]
         self.outer = nn.Linear(shape.inner_width, shape.width)
         self.outer_norm = nn.LayerNorm(shape.width, eps=shape.epsilon)
         self.drop = nn.Dropout(dropout)
+        self.activation = _ACTIVATIONS[shape.activation]
 
     def forward(self, hidden: torch.Tensor, present: torch.Tensor) -> torch.Tensor:
         """Return new hidden states of shape (rows, tokens, width)."""
@@ -76,7 +83,7 @@ class Layer(nn.Module):  # type: ignore[misc]
         )
         mixed = self.attended(mixed.transpose(1, 2).reshape(rows, tokens, width))
         hidden = self.attended_norm(hidden + self.drop(mixed))
-        return self.outer_norm(hidden + self.drop(self.outer(functional.gelu(self.inner(hidden)))))
+        return self.outer_norm(hidden + self.drop(self.outer(self.activation(self.inner(hidden)))))
 
 
 class Embeddings(nn.Module):  # type: ignore[misc]
@@ -180,17 +187,10 @@ class Encoder(nn.Module):  # type: ignore[misc]
                 layer.attention = layer.attention.merged()
 
 
-def read_weights(encoder: Encoder, folder: Path) -> None:
-    """Fill an encoder, but not its head, from a checked folder."""
-    from safetensors.numpy import load_file
-
+def read_weights(encoder: Encoder, pretrained: Pretrained) -> None:
+    """Fill an encoder, but not its head, with what was read of a folder."""
     state = encoder.state_dict()
-    prefix = encoder.shape.prefix
-    found = {
-        name.removeprefix(prefix): torch.from_numpy(np.asarray(value, dtype=np.float32))
-        for name, value in load_file(folder / WEIGHTS).items()
-        if name.startswith(prefix)
-    }
+    found = {name: torch.from_numpy(value) for name, value in pretrained.weights.items()}
     wanted = {name: found[name] for name in state if name.startswith("embeddings.")}
     for number in range(encoder.shape.layers):
         source, target = f"encoder.layer.{number}.", f"layers.{number}."

@@ -27,7 +27,7 @@ Index = npt.NDArray[np.int64]
 WEIGHT_DECAY = 0.01
 #: Of the learning rate's schedule: a linear rise, then a linear fall to zero at the end.
 WARM_UP_SHARE = 0.06
-#: Of a trial's seconds, kept for scoring the validation rows and writing the model.
+#: Of a trial's seconds, kept for what takes longer than it was measured to.
 RESERVED_SHARE = 0.06
 
 
@@ -44,12 +44,16 @@ class Course:
     reports_per_epoch : int
     patience : int
         Reports without a lower validation log-loss after which learning ends.
+    report_seconds, final_seconds : float
+        What a report is expected to take, and what follows the learning.
     """
 
     epochs: int
     started: float
     reports_per_epoch: int = 1
     patience: int = 3
+    report_seconds: float = 0.0
+    final_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ class _Module(lightning.LightningModule):  # type: ignore[misc]
         self._best: tuple[float, dict[str, torch.Tensor]] | None = None
         self._worse = 0
         self._learning_since = time.monotonic()
-        self._report_seconds = 0.0
+        self._report_seconds = course.report_seconds
 
     def train_dataloader(self) -> _Batches:
         return _Batches(
@@ -218,7 +222,8 @@ class _Module(lightning.LightningModule):  # type: ignore[misc]
         if self._setting.seconds is None:
             return by_steps
         end = self._course.started + self._setting.seconds * (1 - RESERVED_SHARE)
-        whole = max(end - self._report_seconds - self._learning_since, 1e-3)
+        end -= self._report_seconds + self._course.final_seconds
+        whole = max(end - self._learning_since, 1e-3)
         return max(by_steps, (time.monotonic() - self._learning_since) / whole)
 
     def _rate(self) -> float:

@@ -1,5 +1,6 @@
 """The frozen types that cross a step boundary, a module a stage."""
 
+from tidegate.records.audit import Approval, AuditRecord, LabelProvenance, Metric
 from tidegate.records.candidate import BaselineModel, BundleManifest, Candidate, Release
 from tidegate.records.data import (
     CLASS,
@@ -39,16 +40,30 @@ from tidegate.records.evaluation import (
     GroupMetrics,
     GroupPair,
     IdentityShift,
-    OperatingPoint,
     PastEvaluation,
     SliceCondition,
-    Threshold,
     WorstSlice,
 )
 from tidegate.records.monitoring import DriftReport, DriftTest
 from tidegate.records.outcome import RunOutcome
 from tidegate.records.record import SPLITS, Interval, Record, SplitName
+from tidegate.records.scores import (
+    CalibrationMap,
+    CalibrationReport,
+    PrevalenceEstimate,
+    ReferenceMapping,
+    ReliabilityBin,
+    ScoreShift,
+)
 from tidegate.records.search import CurvePoint, Params, SearchResult, TrialResult
+from tidegate.records.threshold import (
+    Objective,
+    OperatingPoint,
+    ReviewBand,
+    SegmentThreshold,
+    Threshold,
+    TrainingEvidence,
+)
 
 __all__ = [
     "CLASS",
@@ -60,9 +75,13 @@ __all__ = [
     "TASK_PREFIX",
     "TIME",
     "WEIGHT",
+    "Approval",
+    "AuditRecord",
     "BaselineComparison",
     "BaselineModel",
     "BundleManifest",
+    "CalibrationMap",
+    "CalibrationReport",
     "Candidate",
     "ClassMetrics",
     "Column",
@@ -90,19 +109,29 @@ __all__ = [
     "GroupPair",
     "IdentityShift",
     "Interval",
+    "LabelProvenance",
+    "Metric",
+    "Objective",
     "OperatingPoint",
     "Params",
     "PastEvaluation",
+    "PrevalenceEstimate",
     "Record",
+    "ReferenceMapping",
     "Release",
+    "ReliabilityBin",
+    "ReviewBand",
     "RunOutcome",
+    "ScoreShift",
     "SearchResult",
+    "SegmentThreshold",
     "SliceCondition",
     "Snapshot",
     "SplitName",
     "SplitSummary",
     "Target",
     "Threshold",
+    "TrainingEvidence",
     "TrialResult",
     "ValidationReport",
     "WorstSlice",

@@ -4,29 +4,8 @@ from collections.abc import Mapping
 from typing import Literal
 
 from tidegate.records.record import Interval, Record, SplitName
-
-
-class Threshold(Record):
-    """A cut on the score and what is promised of it."""
-
-    value: float
-    min_precision: float
-    confidence: float
-    precision: float
-    precision_lower_bound: float
-    recall: float
-    flagged: int
-
-
-class OperatingPoint(Record):
-    """The best point that the data reach when the promise cannot be made."""
-
-    threshold: float
-    precision: float
-    precision_lower_bound: float
-    recall: float
-    flagged: int
-
+from tidegate.records.scores import CalibrationReport, ReferenceMapping
+from tidegate.records.threshold import OperatingPoint, ReviewBand, SegmentThreshold, Threshold
 
 #: What groups are compared by; `calibration` is the mean score less the share that violates.
 GroupMetric = Literal["fpr", "fnr", "precision", "recall", "selection_rate", "calibration"]
@@ -296,3 +275,7 @@ class EvaluationReport(Record):
     worst_slices: tuple[WorstSlice, ...] = ()
     confident_errors: tuple[ConfidentError, ...] = ()
     functional: FunctionalReport | None = None
+    review: ReviewBand | None = None
+    segments: tuple[SegmentThreshold, ...] = ()
+    calibration: CalibrationReport | None = None
+    score_reference: ReferenceMapping | None = None

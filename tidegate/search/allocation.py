@@ -46,6 +46,10 @@ class Allocation:
         self._arms = {name: _Arm(cost) for name, cost in relative_costs.items()}
         self._random = random.Random(seed)
 
+    def is_fresh(self, name: str) -> bool:
+        """Say whether no trial of an algorithm has started yet."""
+        return not self._arms[name].started
+
     def choose(self, among: Collection[str]) -> str:
         """Return the algorithm of the next trial, which counts as started."""
         names = [name for name in self._arms if name in among]

@@ -63,7 +63,13 @@ def crossfit(
             recipes,
             fold,
             number,
-            setting=Setting(config.seed, room.threads, seconds=seconds),
+            setting=Setting(
+                config.seed,
+                room.threads,
+                seconds=seconds,
+                encoder=config.encoder,
+                device=config.device,
+            ),
             out=parts / f"{number}.npz",
         )
         for number in range(config.crossfit_folds)

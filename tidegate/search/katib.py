@@ -11,12 +11,20 @@ from tidegate.config import ClusterConfig, SearchConfig
 from tidegate.errors import BadInput
 from tidegate.models.interface import Algorithm, Choice, FloatRange, IntRange
 from tidegate.search.pods import CONTAINER, WORKSPACE, labels, pool_of, trial_pod
-from tidegate.search.space import grid_points, word
+from tidegate.search.space import grid_points, steps, word
 
 PLAN_LABEL = "tidegate/plan"
 MINUTES_ANNOTATION = "tidegate/minutes"
 #: What hyperband shares out: how many reports of its learning curve a trial may make.
 REPORTS = "reports"
+#: Where Katib's population-based training mounts what the trial that a trial goes on from left.
+STATE = "/state"
+#: Katib takes no smaller population, and one generation alone is random search.
+_FEWEST_MEMBERS, _FEWEST_GENERATIONS = 5, 3
+#: The share of a generation that is replaced (Jaderberg et al. 2017, "truncation selection").
+_TRUNCATED = 0.2
+#: Values between which a hyperparameter moves by one from generation to generation.
+_STEPS = 15
 
 _SHELL_SAFE = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 
@@ -93,7 +101,8 @@ def build_experiment(plan: ExperimentPlan) -> Any:
         # As on one machine: a crashed trial is recorded and the others go on.
         max_failed_trial_count=trials,
         parallel_trial_count=parallel,
-        resume_policy="Never",
+        # The volume that passes trials' states on is made with this policy alone.
+        resume_policy="FromVolume" if plan.search.strategy == "pbt" else "Never",
         parameters=parameters,
         metrics_collector_spec=katib.V1beta1MetricsCollectorSpec(
             collector=katib.V1beta1CollectorSpec(kind="StdOut")
@@ -101,13 +110,11 @@ def build_experiment(plan: ExperimentPlan) -> Any:
         trial_template=_trial_template(plan, [parameter.name for parameter in parameters]),
     )
     digest = store.digest_json(spec.to_dict())
-    name = re.sub(r"[^a-z0-9]+", "-", plan.algorithm.name.lower()).strip("-")
     return katib.V1beta1Experiment(
         api_version="kubeflow.org/v1beta1",
         kind="Experiment",
         metadata=katib.IoK8sApimachineryPkgApisMetaV1ObjectMeta(
-            # Short: Katib appends to it, and a pod's name ends at 63 characters.
-            name=f"tidegate-{name[:14].rstrip('-')}-{digest[:12]}",
+            name=_name(plan, digest),
             namespace=plan.cluster.namespace,
             labels={**labels(plan.algorithm, plan.search_id), PLAN_LABEL: digest[:40]},
             annotations={MINUTES_ANNOTATION: f"{plan.search.minutes:g}"},
@@ -127,6 +134,14 @@ def shares(trials: int, names: list[str]) -> dict[str, int]:
     """Return how many of the trials each algorithm gets; they take turns in their order."""
     each, left = divmod(trials, len(names))
     return {name: each + (place < left) for place, name in enumerate(names)}
+
+
+def _name(plan: ExperimentPlan, digest: str) -> str:
+    # Short: Katib makes its trials' names of it, and these are labels, of 63 characters at most.
+    # Its population-based training appends a UUID.
+    letters, digits = (8, 8) if plan.search.strategy == "pbt" else (14, 12)
+    name = re.sub(r"[^a-z0-9]+", "-", plan.algorithm.name.lower()).strip("-")
+    return f"tidegate-{name[:letters].rstrip('-')}-{digest[:digits]}"
 
 
 def _owner_references(owner: Owner | None) -> list[Any] | None:
@@ -160,7 +175,40 @@ def _strategy(plan: ExperimentPlan) -> tuple[list[Any], int, int, Any, Any]:
         settings = {"resource_name": REPORTS, "eta": str(rung), "r_l": str(whole)}
         parameters.append(_parameter(REPORTS, IntRange(1, whole)))
         return parameters, rung + 1, rung, _algorithm("hyperband", settings), None
+    if search.strategy == "pbt":
+        # Its service knows neither a logarithm nor a seed, and moves whole numbers off the grid.
+        parameters = [
+            _categorical(name, [word(value) for value in values])
+            for name, values in steps(space, _STEPS).items()
+        ]
+        return parameters, plan.trials, parallel, _algorithm("pbt", _population(plan)), None
     return parameters, plan.trials, parallel, _algorithm(search.strategy, settings), stopping
+
+
+def _population(plan: ExperimentPlan) -> dict[str, str]:
+    """Return the settings of population-based training.
+
+    Every trial goes on from the state of one in the generation before, which Katib copies.
+    """
+    if not plan.algorithm.resumable:
+        raise BadInput(
+            "search.strategy",
+            f"pbt goes on with what a trial before left, and {plan.algorithm.name} begins anew",
+            "write strategy: multivariate-tpe, or list resumable algorithms alone",
+        )
+    members = max(_FEWEST_MEMBERS, plan.trials // 5)
+    if plan.trials < _FEWEST_GENERATIONS * members:
+        raise BadInput(
+            "search.trials",
+            f"pbt trains {_FEWEST_GENERATIONS} generations of {members}, and "
+            f"{plan.algorithm.name} gets {plan.trials} trials",
+            f"write at least {_FEWEST_GENERATIONS * _FEWEST_MEMBERS} trials an algorithm",
+        )
+    return {
+        "suggestion_trial_dir": STATE,
+        "n_population": str(members),
+        "truncation_threshold": str(_TRUNCATED),
+    }
 
 
 def _bracket(plan: ExperimentPlan) -> tuple[int, int]:
@@ -267,17 +315,21 @@ def _command(plan: ExperimentPlan) -> list[str]:
     hyperparameters = [
         f"{name}=${{trialParameters.{name}}}" for name in plan.algorithm.search_space
     ]
-    limit = []
+    more = []
     if plan.search.strategy == "hyperband":
         _, whole = _bracket(plan)
-        limit = ["--reports", f"${{trialParameters.{REPORTS}}}/{whole}"]
+        more = ["--reports", f"${{trialParameters.{REPORTS}}}/{whole}"]
+    if plan.search.strategy == "pbt":
+        more = ["--state", STATE]
     return [
         *("python", "-m", "tidegate.search.trial"),
         *("--features", f"{WORKSPACE}/{plan.features}"),
         *("--algorithm", plan.algorithm.name),
         *("--seed", str(plan.search.seed)),
         *("--threads", str(plan.algorithm.resources.cpu)),
-        *limit,
+        *(("--encoder", plan.search.encoder) if plan.search.encoder else ()),
+        *(("--device", plan.search.device) if plan.search.device != "auto" else ()),
+        *more,
         *("--out", f"{WORKSPACE}/{plan.folder}/${{trialParameters.trial_name}}"),
         *hyperparameters,
     ]

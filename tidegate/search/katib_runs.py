@@ -14,7 +14,7 @@ from tidegate.config import ClusterConfig, SearchConfig
 from tidegate.errors import BadInput
 from tidegate.models.catalogue import BENCHMARK
 from tidegate.models.catalogue import algorithm as find_algorithm
-from tidegate.models.interface import Algorithm
+from tidegate.models.interface import Algorithm, Setting
 from tidegate.records import SearchResult, TrialResult
 from tidegate.search.cluster_api import EXPERIMENTS, PODS, TRIALS, Clock, ClusterApi, ClusterError
 from tidegate.search.experiments import RunningExperiment, submit, take_away
@@ -217,8 +217,7 @@ class _KatibSearch:
             algorithm=BENCHMARK.name,
             params=BENCHMARK.defaults,
             stop_rule=None,
-            seed=self._config.seed,
-            threads=available_cores(),
+            setting=Setting(seed=self._config.seed, threads=available_cores()),
             features_folder=self._features_folder,
             out=self._folder(BENCHMARK_NUMBER),
         )

@@ -11,6 +11,7 @@ from tidegate.config import SearchConfig
 from tidegate.errors import BadInput
 from tidegate.models.catalogue import BENCHMARK
 from tidegate.models.catalogue import algorithm as find_algorithm
+from tidegate.models.interface import Setting
 from tidegate.records import SearchResult, TrialResult
 from tidegate.search.finish import finish
 from tidegate.search.memory import machine_gib
@@ -82,7 +83,9 @@ class _Search:
         self._beside = None if self._benchmark_can_win else Study(BENCHMARK, config)
         most = None if config.trials is None else config.trials + (self._beside is not None)
         self._most_trials = most
-        modules = [module for entry in (BENCHMARK, *listed) for module in entry.preload]
+        # One long trial imports its libraries itself: the benchmark need not wait for them.
+        often = [entry for entry in listed if not entry.plans_by_seconds]
+        modules = [module for entry in (BENCHMARK, *often) for module in entry.preload]
         self._preload = list(dict.fromkeys(modules))
         self._features_folder = features_folder
         self._config = config
@@ -134,8 +137,8 @@ class _Search:
             wait_for_any(list(self._running.values()), self._patience())
             for number, trial in list(self._running.items()):
                 result = trial.collect() or trial.end_if_too_large()
-                out_of_time = self._schedule.trial_seconds_left() == 0
-                if result is None and out_of_time and number != BENCHMARK_NUMBER:
+                overdue = self._schedule.is_overdue(trial.order.algorithm)
+                if result is None and overdue and number != BENCHMARK_NUMBER:
                     result = trial.end()
                 if result is not None:
                     self._finish(number, result)
@@ -168,11 +171,15 @@ class _Search:
             algorithm=turn.algorithm,
             params=proposal.params,
             stop_rule=proposal.stop_rule,
-            seed=self._config.seed,
-            threads=turn.threads,
+            setting=Setting(
+                seed=self._config.seed,
+                threads=turn.threads,
+                seconds=turn.seconds,
+                encoder=self._config.encoder,
+                device=self._config.device,
+            ),
             features_folder=self._features_folder,
             out=self._folder(number),
-            seconds=turn.seconds,
             memory_gib=self._config.memory_gib or max(resources.memory_gib, self._memory_gib),
         )
         self._running[number] = start_trial(order, self._preload)

@@ -21,6 +21,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from tidegate.models.catalogue import algorithm as find_algorithm
+from tidegate.models.interface import Setting
 from tidegate.records import CurvePoint, Params, TrialResult
 from tidegate.search.curve import curve_verdict
 from tidegate.search.medianstop import StopRule
@@ -38,11 +39,9 @@ class TrialOrder:
     algorithm: str
     params: Params
     stop_rule: StopRule | None
-    seed: int
-    threads: int
+    setting: Setting
     features_folder: Path
     out: Path
-    seconds: float | None = None
     memory_gib: float = float("inf")
 
 
@@ -118,7 +117,7 @@ def start_trial(order: TrialOrder, preload: Sequence[str]) -> TrialProcess:
         Modules that the first call has imported once for this and all later trials.
     """
     receiving, sending = multiprocessing.get_context("forkserver").Pipe(duplex=False)
-    process = child(_run, (order, sending), threads=order.threads, preload=preload)
+    process = child(_run, (order, sending), threads=order.setting.threads, preload=preload)
     sending.close()
     return TrialProcess(order, receiving, process)
 
@@ -160,12 +159,10 @@ def _run(order: TrialOrder, sending: Connection) -> None:
             find_algorithm(order.algorithm),
             order.params,
             number=order.number,
-            seed=order.seed,
-            threads=order.threads,
+            setting=order.setting,
             out=order.out,
             report=send,
             stop_rule=order.stop_rule,
-            seconds=order.seconds,
         )
     except BaseException as error:
         last_line = f"{type(error).__name__}: {error}".strip().splitlines()[-1]

@@ -16,8 +16,14 @@ from tidegate.models.interface import Algorithm
 from tidegate.records import TrialResult
 from tidegate.search.allocation import Allocation
 
-#: What a long trial leaves for the end of its own: scoring validation, writing the model.
-_LONG_TRIAL_MARGIN = 0.1
+#: What a long trial is not told of its time, as a share and in seconds: it must start, score
+#: validation and write its model, and one that is ended a second too early leaves nothing.
+_MARGIN_SHARE, _MARGIN_SECONDS, _LARGEST_MARGIN_SHARE = 0.1, 15.0, 0.25
+#: Of the minutes, by which a long trial may overrun them.
+_GRACE_SHARE = 0.05
+#: An algorithm's defaults are tried although a long trial waits, if they cost no more than this
+#: share of what is left.
+_CHEAP_START = 0.1
 #: A rest of the minutes smaller than this share is not worth a trial that will hardly end in it.
 _WORTH_A_GAMBLE = 0.05
 #: Most of the minutes that cross-fitting may claim.
@@ -91,6 +97,16 @@ class Schedule:
         """Return what is left of it for trials; the final stage keeps its part."""
         return max(0.0, self.seconds_left() - self._final_stage_seconds())
 
+    def is_overdue(self, name: str) -> bool:
+        """Say whether a running trial of that algorithm must end now.
+
+        The long trial plans to end in time; one that is late is let be for a moment, because it
+        has cost most of the minutes.
+        """
+        if self._long_runs and name == self._long:
+            return self.elapsed() > (1 + _GRACE_SHARE) * self._seconds
+        return self.trial_seconds_left() == 0
+
     def benchmark_turn(self, name: str) -> Turn:
         """Return the turn of the trial that comes before all others."""
         if name in self._algorithms:
@@ -108,7 +124,12 @@ class Schedule:
             return Turn(name, self._threads, left if timed else None)
         others = [name for name in self._algorithms if name != self._long]
         rest = left if self._long is None else left - self._config.long_share * self._for_trials()
-        affordable = [name for name in others if self._allocation.expected_cost(name) <= rest]
+        affordable = [
+            name
+            for name in others
+            if self._allocation.expected_cost(name)
+            <= (max(rest, _CHEAP_START * left) if self._allocation.is_fresh(name) else rest)
+        ]
         if self._long is not None and (
             not affordable or self._allocation.has_levelled_off(rest, others)
         ):
@@ -117,7 +138,9 @@ class Schedule:
             affordable = [min(others, key=self._allocation.expected_cost)]
         if not affordable:
             return None
-        return Turn(self._allocation.choose(affordable), self._threads, rest)
+        return Turn(
+            self._allocation.choose(affordable), self._threads, max(rest, _CHEAP_START * left)
+        )
 
     def learn(self, result: TrialResult) -> None:
         """Take in a finished trial of an algorithm that takes part."""
@@ -148,7 +171,8 @@ class Schedule:
         assert self._long is not None
         self._long_runs = True
         name = self._allocation.choose([self._long])
-        return Turn(name, self._cores, (1 - _LONG_TRIAL_MARGIN) * left)
+        margin = max(_MARGIN_SHARE * left, min(_MARGIN_SECONDS, _LARGEST_MARGIN_SHARE * left))
+        return Turn(name, self._cores, left - margin)
 
     def _final_stage_seconds(self) -> float:
         kept = self._config.reserve_share * self._seconds

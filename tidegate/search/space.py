@@ -49,6 +49,17 @@ def grid_points(
     }
 
 
+def steps(space: SearchSpace, most: int) -> dict[str, tuple[ParamValue, ...]]:
+    """Return at most `most` values of each hyperparameter, in their order, from end to end.
+
+    They lie evenly, on the logarithm's scale where it is meant; all of a choice's are there.
+    """
+    return {
+        name: tuple(dimension.values) if isinstance(dimension, Choice) else _spread(dimension, most)
+        for name, dimension in space.items()
+    }
+
+
 def _spread(dimension: FloatRange | IntRange | Choice, count: int) -> tuple[ParamValue, ...]:
     if isinstance(dimension, Choice):
         return tuple(dimension.values[:count])

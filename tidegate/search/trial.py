@@ -8,8 +8,9 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from tidegate.errors import BadInput
 from tidegate.features.blocks import Blocks
 from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm as find_algorithm
-from tidegate.models.interface import Algorithm, Evaluation, Labels, Setting, Weights
+from tidegate.models.interface import Algorithm, Device, Evaluation, Labels, Setting, Weights
 from tidegate.models.quality import measured
 from tidegate.models.target import labels_of, score_of
 from tidegate.records import (
@@ -67,13 +68,11 @@ def run_trial(
     params: Params,
     *,
     number: int = 0,
-    seed: int,
-    threads: int,
+    setting: Setting,
     out: Path,
     report: Callable[[CurvePoint], None],
     stop_rule: StopRule | None = None,
     most_reports: int | None = None,
-    seconds: float | None = None,
 ) -> TrialResult:
     """Train one model and leave it in ``out/model``.
 
@@ -81,14 +80,15 @@ def run_trial(
     ----------
     features_folder : Path
         What `tidegate.records.FeatureSet` describes; its train and validation files are read.
+    setting : Setting
+        Its `seconds` are for the whole trial: the model is told what reading the rows left of
+        them, and the target of the feature set.
     report : callable
         Gets every point of the learning curve as it comes.
     stop_rule : StopRule, optional
         Ends the trial early; it then leaves no model.
     most_reports : int, optional
         Ends the trial at this report of its curve, likewise.
-    seconds : float, optional
-        How long the whole trial may take; the model is told what reading the rows left of it.
 
     Returns
     -------
@@ -110,8 +110,9 @@ def run_trial(
         if len(curve) == most_reports:
             raise TrialStopped
 
-    left = None if seconds is None else max(1.0, seconds - (time.monotonic() - started))
-    model = algorithm.build(params, Setting(seed, threads, target, left))
+    read = time.monotonic() - started
+    left = None if setting.seconds is None else max(1.0, setting.seconds - read)
+    model = algorithm.build(params, replace(setting, target=target, seconds=left))
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
         model.fit(train.X, train.y, train.weight, evaluation)
@@ -177,6 +178,10 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder for model/ and result.json")
     parser.add_argument("--reports", metavar="N/OF", help="end after N reports; OF is no limit")
+    parser.add_argument("--seconds", type=float, help="how long the whole trial may take")
+    parser.add_argument("--encoder", help="folder that the algorithm encoder starts from")
+    parser.add_argument("--device", choices=get_args(Device), default="auto")
+    parser.add_argument("--state", type=Path, help="folder that a resumable algorithm goes on from")
     parser.add_argument("words", nargs="*", metavar="name=value", help="hyperparameters")
     chosen = parser.parse_args(arguments)
     started = time.monotonic()
@@ -185,6 +190,14 @@ def main(arguments: Sequence[str]) -> int:
         words = dict(_split_word(word) for word in chosen.words)
         params = parse_words(algorithm.search_space, words)
         most_reports = _most_reports(chosen.reports)
+        setting = Setting(
+            seed=chosen.seed,
+            threads=chosen.threads,
+            seconds=chosen.seconds,
+            encoder=chosen.encoder,
+            device=chosen.device,
+            state=chosen.state,
+        )
     except BadInput as problem:
         print(problem, file=sys.stderr)
         return 2
@@ -202,8 +215,7 @@ def main(arguments: Sequence[str]) -> int:
                 chosen.features,
                 algorithm,
                 params,
-                seed=chosen.seed,
-                threads=chosen.threads,
+                setting=setting,
                 out=chosen.out,
                 report=report,
                 most_reports=most_reports,

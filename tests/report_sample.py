@@ -1,0 +1,194 @@
+"""A made-up run, for the tests of what is told of runs."""
+
+import functools
+
+import numpy as np
+import pandas as pd
+
+from tidegate.config import PolicyConfig
+from tidegate.evaluation.audit import audit_record
+from tidegate.evaluation.comparison import Baseline
+from tidegate.evaluation.evaluate import evaluate
+from tidegate.evaluation.report import render_report
+from tidegate.records import (
+    ClassMetrics,
+    Column,
+    CurvePoint,
+    DuplicateSummary,
+    Expectation,
+    SearchResult,
+    Snapshot,
+    SplitSummary,
+    TrialResult,
+    ValidationReport,
+)
+
+HOSTILE = "</script><b>x</b>|&"
+
+
+def scored(rows, seed, strength=6.0, weighted=False):
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(rows) < 0.3).astype(int)
+    return pd.DataFrame(
+        {
+            "id": [f"secret-row-{i}" for i in range(rows)],
+            "label": labels,
+            "weight": rng.choice([0.3, 1.0, 1.5], rows) if weighted else 1.0,
+            "score": 1 / (1 + np.exp(-(strength * (labels - 0.5) + rng.normal(size=rows)))),
+            "lang": np.where(rng.random(rows) < 0.5, "en", HOSTILE),
+            "tiny": np.where(np.arange(rows) < 4, "rare", None),
+        }
+    )
+
+
+@functools.cache
+def evaluation_of(strength=6.0, weighted=False, prevalence=None):
+    validation = scored(3000, 0, strength, weighted)
+    holdout = scored(3000, 1, strength, weighted)
+    found = evaluate(
+        validation,
+        holdout,
+        baseline=Baseline("logistic", "benchmark_model", 0.5, holdout, note="First run."),
+        policy=PolicyConfig(insufficient_fairness="allow", prevalence=prevalence),
+        groups=("lang", "tiny"),
+        name="comments",
+        algorithm="xgboost",
+        prevalence={"train": 0.49, "validation": 0.3, "holdout": 0.048},
+    )
+    return found, validation, holdout
+
+
+def search():
+    curve = tuple(
+        CurvePoint(
+            step=step,
+            train_log_loss=1 / step,
+            validation_log_loss=0.5 + 0.01 * abs(step - 4),
+            validation_average_precision=0.8,
+        )
+        for step in range(1, 9)
+    )
+    done = {"status": "succeeded", "curve": curve, "seconds": 2.0, "log_loss": 0.5}
+    return SearchResult(
+        trials=(
+            TrialResult(
+                number=0, algorithm="logistic", params={"C": 1.0}, average_precision=0.8, **done
+            ),
+            TrialResult(
+                number=1, algorithm="xgboost", params={"depth": 6}, average_precision=0.85, **done
+            ),
+            TrialResult(
+                number=2, algorithm="xgboost", params={}, status="failed", seconds=1.0, error="full"
+            ),
+        ),
+        best=1,
+        benchmark=0,
+        seconds=5.0,
+        stopped_by="trials",
+    )
+
+
+def snapshot():
+    return Snapshot(
+        name="comments",
+        digest="ab" * 32,
+        columns=(Column(name="body|raw", kind="text"),),
+        groups=("lang", "tiny"),
+        splits={
+            "train": SplitSummary(
+                rows=9000, violating=4410, prevalence=0.49, time_start="2001", time_end="2002"
+            ),
+            "validation": SplitSummary(rows=3000, violating=900, prevalence=0.3),
+            "holdout": SplitSummary(rows=3000, violating=144, prevalence=0.048),
+        },
+        label_values={"spam": 1, "ham": 0},
+        duplicates=DuplicateSummary(
+            exact_within_train=12,
+            exact_train_validation=3,
+            exact_train_holdout=5,
+            near_train_validation=7,
+            near_train_holdout=1234,
+            dropped_validation=3,
+            dropped_holdout=5,
+            near_similarity=0.9,
+        ),
+        notices=("Five rows without text were dropped.",),
+    )
+
+
+def checks():
+    return ValidationReport(
+        passed=True,
+        expectations=(
+            Expectation(
+                split="holdout",
+                name="prevalence_between",
+                column="label",
+                severity="warning",
+                passed=False,
+                observed="0.048",
+                expected="0.39 to 0.59",
+            ),
+            Expectation(
+                split="train", name="ids_unique", column="id", severity="critical", passed=True
+            ),
+        ),
+    )
+
+
+CONFIG = {
+    "name": "comments",
+    "data": {
+        "source": ["comments.parquet"],
+        "label": "verdict",
+        "violating": ["spam"],
+        "label_source": "judge",
+        "label_weights": {"appeal": 1.0, "report": 0.3},
+    },
+    "policy": {"min_precision": 0.9, "prevalence": None},
+    "cluster": {"image": "tidegate/cpu@sha256:" + "ef" * 32},
+}
+DIGESTS = {"data": "ab" * 32, "code": "cd" * 32}
+
+
+def rendered(strength=6.0, weighted=False, classes=False, **policy):
+    """Return the evaluation, its page, and the holdout behind them."""
+    found, validation, holdout = evaluation_of(strength, weighted, policy.get("prevalence"))
+    found = with_classes(found) if classes else found
+    page = render_report(
+        evaluation=found,
+        validation_scored=validation,
+        holdout_scored=holdout,
+        search=search(),
+        data_validation=checks(),
+        snapshot=snapshot(),
+        config=CONFIG | {"policy": CONFIG["policy"] | policy},
+        digests=DIGESTS,
+        search_cost="0.5 EUR (12 CPU h, 24 GiB h, 0 GPU h requested)",
+    )
+    return found, page, holdout
+
+
+def with_classes(found):
+    """Return an evaluation as that of a model of two classes."""
+    hate = ClassMetrics(
+        name="hate", n=40, precision=0.81, recall=0.62, f1=0.702, average_precision=None
+    )
+    spam = ClassMetrics(
+        name="spam|ads", n=90, precision=0.9, recall=0.8, f1=0.847, average_precision=0.913
+    )
+    return found.model_copy(
+        update={"classes": (hate, spam), "macro_f1": 0.7745, "roc_auc_ovo": None}
+    )
+
+
+def audited(strength=6.0, classes=False):
+    found, _, _ = evaluation_of(strength)
+    found = with_classes(found) if classes else found
+    return audit_record(
+        evaluation=found,
+        snapshot=snapshot(),
+        data_validation=checks(),
+        config=CONFIG,
+        digests=DIGESTS,
+    )

@@ -1,0 +1,115 @@
+// The formulas of tidegate/evaluation/operating_curve.py, at any stop of the slider.
+const curve = JSON.parse(document.getElementById("curve").textContent);
+const summed = (steps) => { let total = 0; return steps.map((step) => (total += step)); };
+curve.flagged = summed(curve.flagged);
+for (const group of curve.groups) {
+  group.flagged = summed(group.flagged);
+  group.right = summed(group.right);
+}
+const wilson = (hits, rows) => {
+  const z = curve.z, share = hits / rows, scale = 1 + z * z / rows;
+  const centre = (share + z * z / (2 * rows)) / scale;
+  const half = z * Math.sqrt(share * (1 - share) / rows + (z / (2 * rows)) ** 2) / scale;
+  const clip = (value, low, high) => Math.min(Math.max(value, low), high);
+  return [hits <= 0 ? 0 : clip(centre - half, 0, share), hits >= rows ? 1 : clip(centre + half, share, 1)];
+};
+const sample = curve.totalHits / curve.totalMass;
+const prevalence = curve.production ?? sample;
+const inProduction = (precision) => {
+  if (curve.production === null || precision <= 0 || precision >= 1) return precision;
+  const ratio = (curve.production / (1 - curve.production)) / (sample / (1 - sample));
+  return precision * ratio / (precision * ratio + 1 - precision);
+};
+const arriving = (stop) => [
+  curve.posts * prevalence * curve.hits[stop] / curve.totalHits,
+  curve.posts * (1 - prevalence) * (curve.mass[stop] - curve.hits[stop]) / (curve.totalMass - curve.totalHits),
+];
+const loadAt = (act, review) => {
+  const [right, wrong] = arriving(act), [rightBelow, wrongBelow] = arriving(review);
+  const reviewed = (rightBelow - right) + (wrongBelow - wrong);
+  const missed = curve.posts * prevalence - rightBelow;
+  const found = {flagged: right + wrong, wrong, reviewed, missed};
+  if (curve.costs) {
+    const costs = curve.costs, oneReview = (costs.review_minutes ?? 1) * (costs.review_minute ?? 0);
+    found.appeals = wrong * (costs.appeal_share ?? 0);
+    found.cost = wrong * (costs.wrong_removal ?? 0) + found.appeals * ((costs.appeal ?? 0) + oneReview)
+      + missed * (costs.missed_violation ?? 0) + reviewed * oneReview;
+  }
+  return found;
+};
+
+const digits = (share) => (share > 0.99 && share < 1) || (share > 0 && share < 0.01) ? 2 : 1;
+const bare = (share) => Math.abs(100 * share - Math.round(100 * share)) < 1e-9 ? String(Math.round(100 * share)) : (100 * share).toFixed(digits(share));
+const percent = (share) => bare(share) + " %";
+const span = ([low, high]) => bare(low) + " to " + percent(high);
+const whole = (number) => number.toLocaleString("en-US", {maximumFractionDigits: 0});
+const amount = (number) => number === 0 ? "0" : Math.abs(number) >= 100 ? whole(number) : number.toFixed(Math.abs(number) >= 10 ? 1 : 2);
+const told = (precision, low) => {
+  const floor = percent(curve.floor);
+  if (low >= curve.floor) return `✓ The holdout shows the floor of ${floor} here: precision is at least ${percent(low)}.`;
+  if (precision >= curve.floor) return `? Not shown: precision is ${percent(precision)} here but may be as low as ${percent(low)}; the floor is ${floor}.`;
+  return `✕ Below the floor of ${floor}: precision is ${percent(precision)} here.`;
+};
+
+const act = document.getElementById("act"), review = document.getElementById("review");
+const back = document.getElementById("back");
+const show = (key, number, value, note) => {
+  const place = document.querySelector(`[data-figure="${key}"]`);
+  if (!place) return;
+  place.dataset.number = number;
+  place.querySelector(".value").textContent = value;
+  if (note) place.querySelector(".note").textContent = note;
+};
+const showGroup = (row, group, stop) => {
+  const flagged = group.flagged[stop], right = group.right[stop];
+  row.querySelector('[data-key="flagged"]').textContent = whole(flagged);
+  const rates = {precision: [right, flagged], recall: [right, group.violating], fpr: [flagged - right, group.n - group.violating]};
+  for (const [key, [hits, rows]] of Object.entries(rates)) {
+    const cell = row.querySelector(`[data-key="${key}"]`);
+    const value = cell.querySelector("b"), interval = cell.querySelector("small");
+    const [low, high] = rows ? wilson(hits, rows) : [0, 0];
+    value.textContent = rows ? percent(hits / rows) : "–";
+    interval.textContent = rows ? span([low, high]) : "";
+    const bar = cell.querySelector(".span");
+    if (bar) for (const [name, number] of [["--low", low], ["--high", high], ["--at", rows ? hits / rows : 0]]) bar.style.setProperty(name, number);
+  }
+};
+const update = () => {
+  const stop = Number(act.value), from = Number(review.value);
+  const precision = inProduction(curve.hits[stop] / curve.mass[stop]), low = curve.low[stop];
+  const recall = curve.hits[stop] / curve.totalHits, load = loadAt(stop, from);
+  const cut = curve.cuts[stop].toFixed(4);
+  document.getElementById("act-value").textContent = cut;
+  document.getElementById("review-value").textContent = from < stop ? curve.cuts[from].toFixed(4) : "the same: nothing goes to review";
+  act.setAttribute("aria-valuetext", `${cut}: precision ${percent(precision)}, at least ${percent(low)}; recall ${percent(recall)}`);
+  review.setAttribute("aria-valuetext", from < stop ? `${curve.cuts[from].toFixed(4)}: ${amount(load.reviewed)} reviews ${curve.unit}` : "nothing goes to review");
+  document.getElementById("told").textContent = told(precision, low);
+  show("precision", precision, percent(precision), `at least ${percent(low)} (${percent(curve.confidence)} confidence)`);
+  show("recall", recall, percent(recall), span(wilson(curve.hits[stop], curve.totalHits)));
+  show("flagged", load.flagged, amount(load.flagged), `${whole(curve.flagged[stop])} of ${whole(curve.rows)} holdout rows`);
+  for (const key of ["wrong", "missed", "reviewed", "appeals", "cost"]) if (key in load) show(key, load[key], amount(load[key]));
+  [...(document.getElementById("by-group")?.rows ?? [])].forEach((row, number) => showGroup(row, curve.groups[number], stop));
+  back.disabled = stop === curve.start && from === stop;
+  const point = {recall, precision, low, threshold: curve.cuts[stop]};
+  for (const name of ["chart-precision-recall", "chart-scores"]) views[name]?.data("at", [point]).run();
+};
+act.addEventListener("input", () => {
+  const alone = Number(review.value) === curve.shown;
+  if (alone || Number(review.value) > Number(act.value)) review.value = act.value;
+  curve.shown = Number(act.value);
+  update();
+});
+review.addEventListener("input", () => {
+  if (Number(review.value) > Number(act.value)) review.value = act.value;
+  update();
+});
+back.addEventListener("click", () => {
+  act.value = review.value = curve.shown = curve.start;
+  update();
+  act.focus();
+});
+curve.shown = curve.start;
+drawn.finally(() => {
+  act.disabled = review.disabled = false;
+  update();
+});

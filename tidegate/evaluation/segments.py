@@ -1,0 +1,86 @@
+"""A threshold for each segment of the content, all promises kept together.
+
+The share of the risk that a segment may spend is its part of ``1 - confidence``, at first the
+same for all (Bonferroni). A segment whose promise holds down to its last row has nothing left to
+test: its share passes to the others in equal parts, and they are tested again at what they then
+have. That is a graphical procedure, and keeps all promises together with `confidence` whatever the
+segments have to do with each other.
+
+References
+----------
+Bretz, Maurer, Brannath and Posch, "A graphical approach to sequentially rejective multiple test
+procedures", Statistics in Medicine 28, 2009.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tidegate.config import PolicyConfig
+from tidegate.evaluation.crossfit import Rows
+from tidegate.evaluation.objectives import Choice, choose
+from tidegate.records import SegmentThreshold, Threshold
+
+
+def choose_by_segment(
+    rows: Rows, segments: Sequence[object] | npt.NDArray[np.object_], policy: PolicyConfig
+) -> tuple[SegmentThreshold, ...]:
+    """Choose a threshold for every segment under one risk budget.
+
+    Parameters
+    ----------
+    rows : Rows
+        Score, label and weight of the validation rows.
+    segments : sequence, shape (n,)
+        Each row's segment; rows without one (None, NaN) belong to the segment ``(none)``.
+    policy : PolicyConfig
+        The objective; `confidence` is for all segments together.
+
+    Returns
+    -------
+    tuple of SegmentThreshold
+        By name. A segment whose share of the risk shows nothing has no threshold: nothing is
+        acted on there.
+    """
+    names = np.array([_named(value) for value in segments], dtype=object)
+    found: dict[str, tuple[float, Choice]] = {}
+    members = {name: names == name for name in sorted(set(names))}
+    open_segments = list(members)
+    risk = dict.fromkeys(open_segments, (1 - policy.confidence) / len(open_segments))
+    while open_segments:
+        for name in open_segments:
+            own = policy.model_copy(update={"confidence": 1 - risk[name]})
+            part = tuple(values[members[name]] for values in rows)
+            found[name] = (risk[name], choose((part[0], part[1], part[2]), own))
+        done = [
+            name
+            for name in open_segments
+            if policy.objective == "max_recall"
+            and _exhausted(found[name][1].threshold, int(members[name].sum()))
+        ]
+        open_segments = [name for name in open_segments if name not in done]
+        if not done:
+            break
+        for name in open_segments:
+            risk[name] += sum(risk[other] for other in done) / len(open_segments)
+    return tuple(
+        SegmentThreshold(
+            segment=name,
+            rows=int(members[name].sum()),
+            violating=int(rows[1][members[name]].sum()),
+            risk=spent,
+            threshold=choice.threshold,
+            best_reachable=choice.best,
+        )
+        for name, (spent, choice) in sorted(found.items())
+    )
+
+
+def _exhausted(threshold: Threshold | None, rows: int) -> bool:
+    return threshold is not None and threshold.flagged == rows
+
+
+def _named(value: object) -> str:
+    missing = value is None or (isinstance(value, float) and np.isnan(value))
+    return "(none)" if missing else str(value)
