@@ -176,7 +176,7 @@ class LogisticModel:
         """Return what each feature adds to the log-odds of two classes, CSR (rows, features)."""
         from scipy import sparse
 
-        return sparse.csr_matrix(X.csr(self._features).multiply(self._coefficients[0]))
+        return sparse.csr_matrix(X.csr(self._features).multiply(self._coefficients[:, 0]))
 
     def save(self, folder: Path) -> None:
         """Write coefficients and intercepts, and which features and what target they are of."""
