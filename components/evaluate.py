@@ -6,6 +6,8 @@ from kfp import dsl
 @dsl.component(base_image="tidegate", install_kfp_package=False)
 def evaluate(
     policy: str,
+    model_store: str,
+    run_digest: str,
     code_digest: str,
     candidate: dsl.Input[dsl.Model],
     evaluation: dsl.Output[dsl.Artifact],
@@ -22,7 +24,13 @@ def evaluate(
     from tidegate.models.bundle import with_threshold
 
     rules = PolicyConfig.model_validate_json(policy)
-    report = evaluate_candidate(Path(candidate.path), rules, Path(evaluation.path))
+    report = evaluate_candidate(
+        Path(candidate.path),
+        rules,
+        Path(evaluation.path),
+        model_store=Path(model_store),
+        run_digest=run_digest,
+    )
     with_threshold(
         Path(candidate.path) / "bundle",
         Path(bundle.path),

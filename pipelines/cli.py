@@ -160,16 +160,23 @@ def score(
     id_column: Annotated[
         str | None, typer.Option("--id", help="column that names the rows [id, or row number]")
     ] = None,
+    explain: Annotated[
+        int, typer.Option("--explain", min=0, help="features or words that explain each score")
+    ] = 0,
 ) -> None:
     """Score a table: one row in, one score and one verdict out."""
     from tidegate.data.ingest import read_source
     from tidegate.models.bundle import load_bundle
+    from tidegate.models.explanation import with_explanations
     from tidegate.models.scoring import score_source
     from tidegate.rollout.baseline import bundle_folder
     from tidegate.store import write_table
 
     bundle = load_bundle(bundle_folder(model, where="RUN_OR_BUNDLE"))
-    scored = score_source(bundle, read_source([data]), id_column=id_column)
+    table = read_source([data])
+    scored = score_source(bundle, table, id_column=id_column)
+    if explain:
+        scored = with_explanations(scored, bundle, table, top=explain)
     write_table(output, scored)
     typer.echo(f"wrote {len(scored)} rows to {output}")
 

@@ -134,6 +134,8 @@ def _steps(given: Mapping[str, Any], place: Place) -> RetrainOutputs:
     evaluated = place(
         evaluate(
             policy=given["policy"],
+            model_store=given["model_store"],
+            run_digest=given["run_digest"],
             code_digest=code_digest,
             candidate=assembled.outputs["candidate"],
         ),

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.config import RunConfig, SearchConfig
+from tidegate.config import DataConfig, FeatureConfig, RunConfig, SearchConfig
+from tidegate.data.functional_suite import suite_uri
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
 from tidegate.models.catalogue import algorithm
@@ -58,7 +59,7 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         algorithm(name)
     versions = _versions()
     digests = {
-        "source": digest_sources(config.data.source),
+        "source": digest_sources(_tables(config.data)),
         "code": digest_json([code_digest(), versions]),
         "config": digest_json(config.model_dump(mode="json")),
     }
@@ -76,7 +77,7 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         ),
         "data": config.data.model_dump_json(),
         "validation": config.validation.model_dump_json(),
-        "features": config.features_in_time.model_dump_json(),
+        "features": _with_mitigation(config).model_dump_json(),
         "search_settings": _with_start(config.search, baseline).model_dump_json(),
         "cluster": cluster_settings(config),
         "policy": config.policy.model_dump_json(),
@@ -90,6 +91,22 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         "run_digest": digests["run"],
     }
     return RetrainPlan(arguments, digests, versions)
+
+
+def _tables(data: DataConfig) -> tuple[str, ...]:
+    """Return every table that ingest reads."""
+    suites = map(suite_uri, data.functional_tests)
+    return (*data.source, *([data.golden_set] if data.golden_set else []), *suites)
+
+
+def _with_mitigation(config: RunConfig) -> FeatureConfig:
+    if not config.policy.mitigate:
+        return config.features_in_time
+    if not config.data.groups:
+        raise BadInput(
+            "policy.mitigate", "there are no groups to weigh", "name data.groups or leave it out"
+        )
+    return config.features_in_time.model_copy(update={"reweight_groups": True})
 
 
 def _with_start(search: SearchConfig, baseline: BaselineModel) -> SearchConfig:

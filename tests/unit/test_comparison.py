@@ -5,9 +5,10 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import average_precision_score, precision_score, recall_score
+from sklearn.metrics import average_precision_score, precision_score, recall_score, roc_auc_score
 
 from tidegate.errors import BadInput
+from tidegate.evaluation import comparison
 from tidegate.evaluation.comparison import Baseline, compare
 
 
@@ -35,6 +36,7 @@ def test_the_observed_figures_are_those_of_scikit_learn(ties, weighted):
         "average_precision": average_precision_score(label, score, sample_weight=weight),
         "precision": precision_score(label, flagged, sample_weight=weight),
         "recall": recall_score(label, flagged, sample_weight=weight),
+        "roc_auc": roc_auc_score(label, score, sample_weight=weight),
     }
     got = {name: difference.candidate for name, difference in found.differences.items()}
     assert got == pytest.approx(expected)
@@ -88,16 +90,18 @@ def test_the_same_seed_gives_the_same_interval():
     assert first.differences != other.differences
 
 
-def test_without_both_thresholds_only_average_precision_is_compared():
+def test_without_both_thresholds_only_the_ranking_is_compared():
     holdout = scored()
     without = beside(holdout, holdout["score"], None)
-    assert set(compare(holdout, 0.5, without, confidence=0.95).differences) == {"average_precision"}
+    found = compare(holdout, 0.5, without, confidence=0.95)
+    assert set(found.differences) == {"average_precision", "roc_auc"}
+    assert found.discordance == {}
 
 
 def test_a_threshold_that_flags_nothing_has_no_precision_to_compare():
     holdout = scored()
     found = compare(holdout, 2.0, beside(holdout, holdout["score"]), confidence=0.95)
-    assert set(found.differences) == {"average_precision", "recall"}
+    assert set(found.differences) == {"average_precision", "recall", "roc_auc"}
 
 
 def test_precision_is_carried_to_the_stated_prevalence():
@@ -122,6 +126,35 @@ def test_a_baseline_on_other_rows_is_refused(other, words):
     baseline = Baseline("old", "configured", 0.5, other(holdout))
     with pytest.raises(BadInput, match=words):
         compare(holdout, 0.5, baseline, confidence=0.95)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cells_of_rows_give_the_interval_that_rows_give(monkeypatch, weighted):
+    holdout = scored(rows=6000)
+    if weighted:
+        holdout["weight"] = np.where(holdout["id"] % 3 == 0, 0.3, 1.0)
+    rng = np.random.default_rng(5)
+    other = np.clip(holdout["score"] + 0.15 * rng.normal(size=6000), 0, 1)
+    baseline = beside(holdout, other, 0.4)
+    by_rows = compare(holdout, 0.6, baseline, confidence=0.95).differences
+    monkeypatch.setattr(comparison, "_MOST_ROWS", 1000)
+    by_cells = compare(holdout, 0.6, baseline, confidence=0.95).differences
+    for name, of_rows in by_rows.items():
+        of_cells = by_cells[name]
+        assert of_cells.difference == of_rows.difference
+        width = of_rows.difference_ci[1] - of_rows.difference_ci[0]
+        assert of_cells.difference_ci == pytest.approx(of_rows.difference_ci, abs=0.12 * width)
+
+
+def test_a_million_rows_are_compared_in_bounded_time():
+    rng = np.random.default_rng(0)
+    rows = 1_000_000
+    label = (rng.random(rows) < 0.1).astype(int)
+    score = 1 / (1 + np.exp(-(2 * label - 1 + rng.normal(size=rows))))
+    holdout = pd.DataFrame({"label": label, "score": score})
+    begin = time.process_time()
+    compare(holdout, 0.6, beside(holdout, score**2), confidence=0.95)
+    assert time.process_time() - begin < 20
 
 
 def test_five_thousand_rows_take_a_few_seconds():

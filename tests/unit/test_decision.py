@@ -289,6 +289,33 @@ def test_roc_points_run_from_nothing_to_everything_and_are_few():
 
 
 @pytest.mark.parametrize(
+    ("interval", "margin", "decision", "words"),
+    [
+        ((-0.03, -0.001), None, "hold", "below that of"),
+        ((-0.03, -0.001), 0.04, "promote", "by less than policy.non_inferiority_margin"),
+        ((-0.03, -0.001), 0.02, "insufficient_data", "cannot show that average precision keeps up"),
+        ((-0.03, -0.021), 0.02, "hold", "falls short of"),
+        ((-0.01, 0.03), 0.02, "promote", "not shown to differ from"),
+        ((-0.01, 0.03), 0.0, "insufficient_data", "allows a loss of 0.000"),
+        ((0.01, 0.03), 0.0, "promote", "above"),
+    ],
+)
+def test_a_margin_turns_the_burden_of_proof(interval, margin, decision, words):
+    policy = POLICY.model_copy(update={"non_inferiority_margin": margin})
+    found = decide(evidence(comparison=compared(*interval)), policy)
+    assert found.decision == decision
+    assert any(words in reason for reason in found.reasons)
+
+
+def test_a_further_limit_is_named_by_its_own_key():
+    far = gap("fail").model_copy(update={"metric": "fnr", "limit": 0.1})
+    found = decide(evidence(fairness=FairnessReport(verdict="fail", gaps=(far,))), POLICY)
+    assert found.decision == "hold"
+    assert "False-negative rates" in found.reasons[0]
+    assert "policy.max_gaps.fnr allows 10 points" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
     ("needed", "words"),
     [
         (3100, "About 3,100 rows labelled for validation, 1,178 more than now"),

@@ -74,14 +74,115 @@ def test_a_gap_that_straddles_the_limit_is_not_settled():
     assert report.verdict == fpr_gap(report).verdict == "insufficient_data"
 
 
-def test_only_the_false_positive_rate_has_a_limit():
+def test_only_the_false_positive_rate_has_a_limit_unless_the_policy_sets_others():
     _, report = audited(
         group_rows("en", harmless=500, flagged_harmless=5),
         group_rows("de", harmless=500, flagged_harmless=5, caught=2),
     )
     others = [gap for gap in report.gaps if gap.metric != "fpr"]
-    assert {gap.metric for gap in others} == {"fnr", "precision"}
+    assert {gap.metric for gap in others} == {"fnr", "precision", "selection_rate", "calibration"}
     assert {(gap.verdict, gap.limit) for gap in others} == {("reported", None)}
+
+
+def test_a_further_limit_is_judged_like_the_first():
+    policy = POLICY.model_copy(update={"max_gaps": {"fnr": 0.1}})
+    _, report = audited(
+        group_rows("en", harmless=5000, flagged_harmless=50, violating=800, caught=700),
+        group_rows("de", harmless=5000, flagged_harmless=50, violating=800, caught=100),
+        policy=policy,
+    )
+    verdicts = {gap.metric: gap.verdict for gap in report.gaps}
+    assert (verdicts["fpr"], verdicts["fnr"], report.verdict) == ("pass", "fail", "fail")
+
+
+def test_every_pair_of_judged_groups_is_compared():
+    _, report = audited(
+        group_rows("en", harmless=2000, flagged_harmless=20),
+        group_rows("de", harmless=2000, flagged_harmless=400),
+        group_rows("fr", harmless=2000, flagged_harmless=30),
+    )
+    pairs = {frozenset((p.first, p.second)): p for p in report.pairs if p.metric == "fpr"}
+    assert {key: pair.verdict for key, pair in pairs.items()} == {
+        frozenset(("en", "de")): "fail",
+        frozenset(("fr", "de")): "fail",
+        frozenset(("en", "fr")): "pass",
+    }
+    widest = max(pairs.values(), key=lambda pair: abs(pair.difference))
+    assert abs(widest.difference) == pytest.approx(fpr_gap(report).gap)
+    assert widest.size_ci[1] == fpr_gap(report).gap_ci[1]
+
+
+def test_the_counts_are_those_of_fairlearn():
+    from fairlearn.metrics import MetricFrame, false_positive_rate, selection_rate
+
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "label": rng.integers(0, 2, 900),
+            "score": rng.random(900),
+            "lang": rng.choice(["en", "de", "fr"], 900),
+        }
+    )
+    metrics, _ = audit(frame, groups=["lang"], threshold=0.5, policy=POLICY)
+    theirs = MetricFrame(
+        metrics={"fpr": false_positive_rate, "selection_rate": selection_rate},
+        y_true=frame["label"],
+        y_pred=(frame["score"] >= 0.5).astype(int),
+        sensitive_features=frame["lang"],
+    ).by_group
+    for group in metrics:
+        assert group.fpr == pytest.approx(theirs.loc[group.group, "fpr"])
+        assert group.selection_rate == pytest.approx(theirs.loc[group.group, "selection_rate"])
+
+
+def test_calibration_is_the_mean_score_less_the_share_that_violates():
+    metrics, _ = audited(group_rows("en", harmless=60, flagged_harmless=6))
+    (english,) = metrics
+    assert english.mean_score == pytest.approx((6 * 0.9 + 54 * 0.1 + 30 * 0.8 + 10 * 0.2) / 100)
+    assert english.calibration == pytest.approx(english.mean_score - 0.4)
+    low, high = english.calibration_ci
+    assert low < english.calibration < high
+
+
+def test_a_group_without_violating_rows_is_not_taken_for_calibrated_beyond_doubt():
+    few = pd.DataFrame({"label": 0, "score": 0.1, "lang": ["en"] * 60})
+    (english,), _ = audit(few, groups=["lang"], threshold=0.5, policy=POLICY)
+    assert english.calibration_ci[0] < 0.05
+    assert english.calibration_ci[1] > 0.15
+
+
+def test_more_columns_make_it_harder_to_fail_not_to_pass():
+    def interval(groups):
+        frame = pd.concat(
+            [
+                group_rows("en", harmless=900, flagged_harmless=20),
+                group_rows("de", harmless=900, flagged_harmless=120),
+            ],
+            ignore_index=True,
+        )
+        frame["again"] = frame["lang"]
+        return fpr_gap(audit(frame, groups=groups, threshold=0.5, policy=POLICY)[1]).gap_ci
+
+    (low, high), (low_of_two, high_of_two) = interval(["lang"]), interval(["lang", "again"])
+    assert low_of_two < low
+    assert high_of_two == high
+
+
+def test_of_many_groups_the_widest_pairs_are_listed_and_all_are_judged():
+    frames = [group_rows(f"g{i:02d}", harmless=300, flagged_harmless=5 + i) for i in range(20)]
+    _, report = audited(*frames)
+    fpr = [pair for pair in report.pairs if pair.metric == "fpr"]
+    assert len(fpr) == 100
+    assert {"g00", "g19"} in [{pair.first, pair.second} for pair in fpr]
+    assert any("of 190 pairs" in note for note in report.notes)
+
+
+def test_names_of_other_types_are_groups_too():
+    frame = pd.DataFrame(
+        {"label": [1, 0, 1, 0], "score": [0.9, 0.9, 0.1, 0.1], "age": [18, 18, 40, None]}
+    )
+    metrics, _ = audit(frame, groups=["age"], threshold=0.5, policy=POLICY)
+    assert {m.group: m.n for m in metrics} == {"18.0": 2, "40.0": 1, NO_GROUP: 1}
 
 
 def test_a_small_group_is_reported_and_not_judged():

@@ -327,3 +327,44 @@ def test_a_reader_of_a_missing_or_foreign_snapshot_is_told(tmp_path):
     store.write_json(tmp_path / "snapshot.json", {"name": "x"})
     with pytest.raises(BadInput, match="not a snapshot of this version"):
         load_snapshot(tmp_path)
+
+
+def ingested_with(tmp_path, golden, **changes):
+    posts().to_parquet(tmp_path / "posts.parquet")
+    golden.to_parquet(tmp_path / "golden.parquet")
+    sources = {name: str(tmp_path / f"{name}.parquet") for name in ("posts", "golden")}
+    settings = config(source=sources["posts"], golden_set=sources["golden"], **changes)
+    return ingest(settings, name="posts", source_digest="", out=tmp_path / "snapshot")
+
+
+def test_the_golden_set_lies_beside_the_splits_in_their_layout(tmp_path):
+    golden = posts(60, seed=9).assign(text=lambda t: "golden " + t["text"])
+    snapshot = ingested_with(tmp_path, golden.drop(columns=["target"]), groups=["target"])
+    kept = store.read_table(tmp_path / "snapshot" / "golden.parquet")
+    assert kept["_label"].tolist() == golden["y"].tolist()
+    assert {column.name for column in snapshot.columns} <= set(kept.columns)
+    assert not any("golden_set" in notice for notice in snapshot.notices)
+
+
+def test_golden_rows_that_training_holds_are_counted(tmp_path):
+    snapshot = ingested_with(tmp_path, posts(60))
+    assert any("of 60 rows of data.golden_set" in notice for notice in snapshot.notices)
+
+
+def test_the_snapshot_digest_is_not_of_the_golden_set(tmp_path):
+    with_one = ingested_with(tmp_path, posts(60, seed=9))
+    without = config(source=str(tmp_path / "posts.parquet"))
+    again = ingest(without, name="posts", source_digest="", out=tmp_path / "again")
+    assert with_one.digest == again.digest
+
+
+@pytest.mark.parametrize(
+    ("golden", "words"),
+    [
+        (lambda: posts(40).drop(columns=["text"]), "data.golden_set: the table has no column"),
+        (lambda: posts(40).assign(y=1), "data.golden_set: .* has one class only"),
+    ],
+)
+def test_a_golden_set_that_cannot_be_scored_is_refused(tmp_path, golden, words):
+    with pytest.raises(BadInput, match=words):
+        ingested_with(tmp_path, golden())

@@ -76,6 +76,12 @@ class DataConfig(Section):
     split: Annotated[SplitRule | PublishedSplit, BeforeValidator(_as_split)] = SplitRule()
     label_source: str | None = None
     label_weights: Mapping[str, Annotated[float, Field(ge=0)]] = {}
+    golden_set: str | None = Field(
+        None, description="table of labelled rows that no model's decision influenced"
+    )
+    functional_tests: Names = Field(
+        (), description="suites to score: builtin, or tables in HateCheck's columns"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -104,6 +110,8 @@ class DataConfig(Section):
         reserved = sorted(RESERVED_COLUMNS.intersection(self.groups))
         if reserved:
             raise ValueError(f"groups cannot be named {reserved[0]!r}; rename that column")
+        if self.functional_tests and not self.text:
+            raise ValueError("functional_tests are sentences, but data.text is not set; name it")
         if self.label_weights and self.label_source is None:
             raise ValueError("label_weights needs label_source; name the column of label sources")
         return self

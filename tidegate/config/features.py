@@ -53,3 +53,6 @@ class FeatureConfig(Section):
     projection_components: Annotated[int, Field(ge=1)] = Field(
         16, description="dimensions of the fixed projection that the drift check compares"
     )
+    reweight_groups: bool = Field(
+        False, description="training weights that part label and group; policy.mitigate sets it"
+    )

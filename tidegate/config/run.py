@@ -176,7 +176,14 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
     return config.model_copy(
         update={
             "data": config.data.model_copy(
-                update={"source": tuple(absolute(uri) for uri in config.data.source)}
+                update={
+                    "source": tuple(absolute(uri) for uri in config.data.source),
+                    "golden_set": maybe(config.data.golden_set),
+                    "functional_tests": tuple(
+                        suite if suite == "builtin" else absolute(suite)
+                        for suite in config.data.functional_tests
+                    ),
+                }
             ),
             "validation": config.validation.model_copy(
                 update={"reference": maybe(config.validation.reference)}

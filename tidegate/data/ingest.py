@@ -21,9 +21,10 @@ from tidegate.data.columns import (
     stored_kind,
 )
 from tidegate.data.duplicates import find_duplicates
+from tidegate.data.functional_suite import as_rows, read_suites
 from tidegate.data.labels import read_labels, read_tasks, read_weights, target_of
 from tidegate.data.leaks import leak_notices
-from tidegate.data.sources import digest_sources, read_source
+from tidegate.data.sources import digest_sources, read_source, require_column
 from tidegate.data.times import read_times
 from tidegate.errors import BadInput
 from tidegate.records import (
@@ -70,11 +71,73 @@ def ingest(config: DataConfig, *, name: str, source_digest: str, out: Path) -> S
     table = read_source(config.source, as_text=text_like)
     check_columns(list(table.columns), config)
     snapshot, tables = build_snapshot(table, config, name=name, source_digest=source_digest)
+    golden = None
+    if config.golden_set is not None:
+        golden = read_golden_set(config, snapshot.columns)
+        snapshot = snapshot.model_copy(
+            update={"notices": (*snapshot.notices, *_known_texts(golden, tables, config))}
+        )
+    functional = None
+    if config.functional_tests:
+        functional = as_rows(read_suites(config.functional_tests), snapshot.columns)
     with store.new_directory(out) as folder:
+        if functional is not None:
+            store.write_table(folder / "functional.parquet", functional)
+        if golden is not None:
+            store.write_table(folder / "golden.parquet", golden)
         for split, frame in tables.items():
             store.write_table(folder / f"{split}.parquet", frame)
         store.write_record(folder / _RECORD, snapshot)
     return snapshot
+
+
+def read_golden_set(config: DataConfig, columns: Sequence[Column]) -> pd.DataFrame:
+    """Read the golden set in the layout of a split; it needs the label and the feature columns.
+
+    Raises
+    ------
+    BadInput
+        If a column is missing, or the set lacks one of the two classes.
+    """
+    where = "data.golden_set"
+    uri = config.golden_set or ""
+    text_like = {*config.text, *config.groups, *([config.id] if config.id else [])}
+    table = read_source((uri,), as_text=text_like)
+    there = set(table.columns)
+    for name in (*([config.label] if config.label else config.tasks), *(c.name for c in columns)):
+        require_column(name, there, where)
+    # What only training asks for may be missing: the set is for looking, not for learning.
+    own = config.model_copy(
+        update={
+            "id": config.id if config.id in there else None,
+            "time": config.time if config.time in there else None,
+            "groups": tuple(group for group in config.groups if group in there),
+            "label_source": None,
+            "label_weights": {},
+        }
+    )
+    try:
+        roles, names, _, _ = _read_roles(table, own)
+    except BadInput as error:
+        raise BadInput(where, f"{uri}: {error.problem}", error.mend) from None
+    known = names.notna().to_numpy()
+    table, roles = table[known].reset_index(drop=True), roles[known].reset_index(drop=True)
+    text = _read_texts(table, config, [])
+    return roles.assign(**{column.name: _stored(table, text, column) for column in columns})
+
+
+def _known_texts(
+    golden: pd.DataFrame, tables: dict[SplitName, pd.DataFrame], config: DataConfig
+) -> list[str]:
+    """Say how many golden rows a model could have learned by heart."""
+    texts = list(config.text)
+    if not texts:
+        return []
+    learned = {tuple(row) for row in tables["train"][texts].itertuples(index=False)}
+    known = sum(tuple(row) in learned for row in golden[texts].itertuples(index=False))
+    if not known:
+        return []
+    return [f"{known} of {len(golden)} rows of data.golden_set have a text that training holds"]
 
 
 def load_snapshot(folder: Path) -> Snapshot:
@@ -143,7 +206,7 @@ def build_snapshot(
     train = tables["train"]
     notices += leak_notices(train, columns, train[LABEL].to_numpy())
     content = {split: _table_digest(frame) for split, frame in tables.items()}
-    settings = config.model_dump(mode="json", exclude={"source"})
+    settings = config.model_dump(mode="json", exclude={"source", "golden_set", "functional_tests"})
     return Snapshot(
         name=name,
         digest=store.digest_json({"tables": content, "config": settings}),

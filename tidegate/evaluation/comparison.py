@@ -10,13 +10,15 @@ import numpy.typing as npt
 from tidegate.errors import BadInput
 from tidegate.evaluation.intervals import FloatArray
 from tidegate.evaluation.measurement import rows_of
+from tidegate.evaluation.paired_tests import delong, mcnemar
 from tidegate.evaluation.prevalence import precision_in_production
 from tidegate.records import BaselineComparison, Difference
 
 # Cells of one block of bootstrap weights: 2 M float64 are 16 MB.
 _BLOCK_CELLS = 2_000_000
-# Beyond this many drawn rows in all, fewer resamples are taken, but at least 200.
-_MOST_CELLS = 40_000_000
+# More rows than this are drawn as counts of cells: rows that both models score alike.
+_MOST_ROWS = 40_000
+_BINS = 100
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,12 @@ def compare(
     resamples: int = 1000,
     seed: int = 0,
 ) -> BaselineComparison:
-    """Return candidate minus baseline with paired bootstrap intervals.
+    """Return candidate minus baseline with paired intervals.
 
     Both models see the same resampled rows, so that what makes a holdout hard cancels out.
-    Precision and recall are taken at each model's own threshold, and only when both have one.
+    Precision and recall are taken at each model's own threshold, and only when both have one; so
+    are the rows that only one of them gets right. ROC-AUC has DeLong's interval, the others the
+    bootstrap's.
 
     Parameters
     ----------
@@ -72,7 +76,7 @@ def compare(
     prevalence : float, optional
         Production's share of violating rows, to which precision is carried.
     resamples : int
-        Fewer are taken on more than 40,000 rows, where intervals need them less; at least 200.
+        Of more than 40,000 rows, counts are drawn of cells of rows that both models score alike.
     seed : int
         Of the resampling.
 
@@ -89,33 +93,38 @@ def compare(
     score, label, weight = rows_of(holdout, "holdout")
     other, other_label, _ = rows_of(baseline.holdout, "baseline")
     _check_same_rows(holdout, baseline.holdout, label, other_label)
-    cuts = (
-        None
-        if threshold is None or baseline.threshold is None
-        else (
-            threshold,
-            baseline.threshold,
-        )
+    both = threshold is not None and baseline.threshold is not None
+    rows = _Rows(
+        scores=(score, other),
+        label=label,
+        weight=weight,
+        count=np.ones(label.size),
+        cuts=(threshold, baseline.threshold) if both else (None, None),
     )
-    figures = [
-        _Figures(score, label, weight, cuts and cuts[0], prevalence),
-        _Figures(other, label, weight, cuts and cuts[1], prevalence),
-    ]
-    ones = np.ones((1, label.size))
-    observed = [{name: values[0] for name, values in f(ones).items()} for f in figures]
-    drawn = _resampled(figures, label.size, resamples, seed)
+    observed = _observed(rows, prevalence)
+    drawn = rows if label.size <= _MOST_ROWS else _cells(rows)
+    # A cell's scores are one: its figures miss the rows' by a hair, which the spread does not.
+    around = _observed(drawn, prevalence)
+    spread = _resampled(drawn, prevalence, resamples, seed)
     tail = (1 - confidence) / 2
     differences = {}
     for name, value in observed[0].items():
         if not np.isfinite([value, observed[1][name]]).all():
             continue
-        low, high = np.nanquantile(drawn[name], [tail, 1 - tail])
+        difference = value - observed[1][name]
+        moved = difference - (around[0][name] - around[1][name]) if drawn is not rows else 0.0
+        low, high = np.nanquantile(spread[name], [tail, 1 - tail]) + moved
         differences[name] = Difference(
             candidate=float(value),
             baseline=float(observed[1][name]),
-            difference=float(value - observed[1][name]),
+            difference=float(difference),
             difference_ci=(float(low), float(high)),
         )
+    differences["roc_auc"] = delong(score, other, label, weight, confidence)
+    discordance = {}
+    if threshold is not None and baseline.threshold is not None:
+        flagged, flagged_there = score >= threshold, other >= baseline.threshold
+        discordance = mcnemar(flagged.astype(float), flagged_there.astype(float), label)
     return BaselineComparison(
         name=baseline.name,
         kind=baseline.kind,
@@ -123,6 +132,7 @@ def compare(
         rows=int(label.size),
         differences=differences,
         note=baseline.note,
+        discordance=discordance,
     )
 
 
@@ -146,6 +156,61 @@ def _check_same_rows(holdout: Any, other: Any, label: FloatArray, other_label: F
             f"{int((label != other_label).sum())} rows",
             "score the baseline on this run's holdout",
         )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Rows as both models score them; `count` says how many stand behind each."""
+
+    scores: tuple[FloatArray, FloatArray]
+    label: FloatArray
+    weight: FloatArray
+    count: FloatArray
+    cuts: tuple[float | None, float | None]
+
+
+def _observed(rows: _Rows, prevalence: float | None) -> list[dict[str, float]]:
+    return [
+        {name: float(values[0]) for name, values in figure(rows.count[None, :]).items()}
+        for figure in _both(rows, prevalence)
+    ]
+
+
+def _both(rows: _Rows, prevalence: float | None) -> "list[_Figures]":
+    return [
+        _Figures(score, rows.label, rows.weight, cut, prevalence)
+        for score, cut in zip(rows.scores, rows.cuts, strict=True)
+    ]
+
+
+def _cells(rows: _Rows) -> _Rows:
+    """Put rows together that have one label and lie in one bin of either model's scores.
+
+    Bins hold equal shares of the violating rows, where average precision looks, and no bin
+    crosses a threshold. A cell of unequal weights stands for as many equal ones as have the same
+    sum and the same variance when they are drawn.
+    """
+    places, cuts = [], []
+    for score, cut in zip(rows.scores, rows.cuts, strict=True):
+        shares = np.linspace(0, 1, _BINS + 1)[1:-1]
+        edges = np.unique(
+            np.append(np.quantile(score[rows.label == 1], shares), [] if cut is None else cut)
+        )
+        places.append(np.searchsorted(edges, score, side="right"))
+        cuts.append(None if cut is None else float(np.searchsorted(edges, cut, side="right")))
+    size = _BINS + 2
+    key = (places[0] * size + places[1]) * 2 + rows.label.astype(int)
+    mass = np.bincount(key, rows.weight, minlength=2 * size**2)
+    squares = np.bincount(key, rows.weight**2, minlength=2 * size**2)
+    kept = np.flatnonzero(mass > 0)
+    weight = squares[kept] / mass[kept]
+    return _Rows(
+        scores=((kept // 2 // size).astype(float), (kept // 2 % size).astype(float)),
+        label=(kept % 2).astype(float),
+        weight=weight,
+        count=mass[kept] / weight,
+        cuts=(cuts[0], cuts[1]),
+    )
 
 
 class _Figures:
@@ -196,15 +261,17 @@ class _Figures:
 
 
 def _resampled(
-    figures: list[_Figures], rows: int, resamples: int, seed: int
+    rows: _Rows, prevalence: float | None, resamples: int, seed: int
 ) -> Mapping[str, npt.NDArray[np.float64]]:
     """Return the differences of every figure over the resamples."""
-    wanted = min(resamples, max(200, _MOST_CELLS // rows))
-    block = max(1, _BLOCK_CELLS // rows)
+    figures = _both(rows, prevalence)
+    size = rows.label.size
+    block = max(1, _BLOCK_CELLS // size)
     rng = np.random.default_rng(seed)
     parts: dict[str, list[FloatArray]] = {}
-    for start in range(0, wanted, block):
-        draws = rng.poisson(1.0, size=(min(block, wanted - start), rows)).astype(np.float64)
+    for start in range(0, resamples, block):
+        shape = (min(block, resamples - start), size)
+        draws = rng.poisson(rows.count, size=shape).astype(np.float64)
         first, second = (figure(draws) for figure in figures)
         for name in first:
             parts.setdefault(name, []).append(first[name] - second[name])

@@ -10,7 +10,9 @@ The rules, all of them:
 4. The groups cannot be judged: ``insufficient_data`` if ``policy.insufficient_fairness`` is
    ``block``, else a remark.
 5. The candidate's average precision is shown to be below the baseline's (the whole interval of
-   the difference is negative): ``hold``.
+   the difference is negative): ``hold``. With ``policy.non_inferiority_margin`` the candidate
+   must be shown to lose less than the margin: ``hold`` when it is shown to lose more,
+   ``insufficient_data`` when the interval straddles the margin.
 6. Otherwise ``promote``.
 
 A hold outweighs insufficient data: more data would not mend what is already shown.
@@ -265,13 +267,23 @@ def _fairness(evidence: Evidence, policy: PolicyConfig) -> list[tuple[Outcome, s
     return found
 
 
+_METRICS = {
+    "fpr": ("False-positive rates", "policy.max_fpr_gap"),
+    "fnr": ("False-negative rates", "policy.max_gaps.fnr"),
+    "precision": ("Precisions", "policy.max_gaps.precision"),
+    "selection_rate": ("Shares of flagged rows", "policy.max_gaps.selection_rate"),
+    "calibration": ("Mean scores less violating shares", "policy.max_gaps.calibration"),
+}
+
+
 def _gap(gap: FairnessGap) -> str:
     low, high = gap.gap_ci
+    what, limit = _METRICS[gap.metric]
     return (
-        f"False-positive rates by {gap.column} differ by {points(gap.gap)} between "
+        f"{what} by {gap.column} differ by {points(gap.gap)} between "
         f"{gap.highest} (highest) and {gap.lowest} (lowest); the largest true difference between "
         f"two groups lies from {points(low).removesuffix(' points')} to {points(high)}, and "
-        f"policy.max_fpr_gap allows {points(gap.limit or 0.0)}"
+        f"{limit} allows {points(gap.limit or 0.0)}"
     )
 
 
@@ -294,8 +306,23 @@ def _baseline(evidence: Evidence, policy: PolicyConfig) -> list[tuple[Outcome, s
         f"{difference.difference:+.3f} ({low:+.3f} to {high:+.3f}, {percent(policy.confidence)} "
         "confidence)"
     )
-    if high < 0:
+    margin = policy.non_inferiority_margin
+    if margin is not None and low < -margin:
+        allowed = f"policy.non_inferiority_margin allows a loss of {margin:.3f}"
+        if high < -margin:
+            return [("hold", f"Average precision falls short of {whom}: {figures}; {allowed}.")]
+        told = f"The holdout cannot show that average precision keeps up with {whom}"
+        return [("insufficient_data", f"{told}: {figures}; {allowed}.")]
+    if high < 0 and margin is None:
         return [("hold", f"Average precision is below that of {whom}: {figures}.")]
+    if high < 0:
+        return [
+            (
+                "promote",
+                f"Average precision is below that of {whom} by less than "
+                f"policy.non_inferiority_margin ({margin:.3f}): {figures}.",
+            )
+        ]
     relation = "above" if low > 0 else "not shown to differ from"
     return [("promote", f"Average precision is {relation} that of {whom}: {figures}.")]
 

@@ -1,5 +1,7 @@
 """Intervals for proportions: exact, Wilson, and the difference of two."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -53,41 +55,111 @@ def wilson(hits: float, rows: float, confidence: float) -> Interval:
     ----------
     Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
     """
-    low, high = _wilson(np.array([hits], dtype=float), np.array([rows], dtype=float), confidence)
+    low, high = wilson_bounds(
+        np.array([hits], dtype=float), np.array([rows], dtype=float), confidence
+    )
     return (float(low[0]), float(high[0]))
 
 
-def largest_difference(hits: FloatArray, rows: FloatArray, confidence: float) -> Interval:
+def largest_difference(
+    hits: FloatArray, rows: FloatArray, confidence: float, *, columns: int = 1
+) -> Interval:
     """Return an interval for the largest true difference among several proportions.
-
-    Every pair gets Newcombe's interval at the Bonferroni level, so that all hold at once; the
-    largest difference then lies between their largest lower and their largest upper bound.
 
     Parameters
     ----------
     hits, rows : arrays, shape (g,)
         Counts a group, g >= 2, `rows` positive. The groups are taken as independent; a row that
         belongs to two of them makes the interval wider than needed, not narrower.
+    confidence : float
+        Two-sided.
+    columns : int
+        How many such differences are looked at together; their lower ends all hold at once.
 
     References
     ----------
     Newcombe, "Interval estimation for the difference between independent proportions",
     Statistics in Medicine 17, 1998, method 10 (Wilson intervals combined).
     """
-    pairs = hits.size * (hits.size - 1) // 2
-    low, high = _wilson(hits, rows, 1 - (1 - confidence) / pairs)
-    share = hits / rows
-    first, second = np.triu_indices(hits.size, k=1)
-    difference = share[first] - share[second]
-    down, up = share - low, high - share
-    lower = difference - np.hypot(down[first], up[second])
-    upper = difference + np.hypot(up[first], down[second])
-    at_least = max(0.0, float(lower.max()), float((-upper).max()))
-    at_most = min(1.0, max(float(upper.max()), float((-lower).max())))
-    return (at_least, at_most)
+    sizes = pair_differences(
+        hits / rows, lambda level: wilson_bounds(hits, rows, level), confidence, columns=columns
+    )
+    return (float(sizes.at_least.max()), min(1.0, float(sizes.at_most.max())))
 
 
-def _wilson(hits: FloatArray, rows: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
+@dataclass(frozen=True)
+class PairDifferences:
+    """Every pair of several estimates; arrays of shape (pairs,).
+
+    `difference` is that of `first` and `second` (places). The size of the true difference is
+    `at_least` and `at_most` so much: the lower ends of all pairs hold at once, an upper end holds
+    for its own pair.
+    """
+
+    first: npt.NDArray[np.int64]
+    second: npt.NDArray[np.int64]
+    difference: FloatArray
+    at_least: FloatArray
+    at_most: FloatArray
+
+
+def pair_differences(
+    value: FloatArray,
+    bounds: Callable[[float], tuple[FloatArray, FloatArray]],
+    confidence: float,
+    *,
+    columns: int = 1,
+) -> PairDifferences:
+    """Compare every pair of independent estimates.
+
+    To show that *some* pair differs, the best of many lower ends is picked, so that these are
+    taken at the Bonferroni level. To show that *no* pair differs by more than a limit every pair
+    must pass, and the pair that truly differs most passes wrongly no more often than its own
+    interval errs: upper ends need no correction (an intersection-union test).
+
+    Parameters
+    ----------
+    value : array, shape (g,)
+        The estimates, g >= 2.
+    bounds : callable
+        From a two-sided confidence to the lower and upper ends of each estimate.
+    confidence : float
+        Two-sided: each direction errs with half of the rest.
+    columns : int
+        How many sets of pairs are looked at together.
+
+    References
+    ----------
+    Zou and Donner, "Construction of confidence limits about effect measures", Statistics in
+    Medicine 27, 2008 (limits of a difference from those of its parts, as in Newcombe 1998).
+    Berger, "Multiparameter hypothesis testing and acceptance sampling", Technometrics 24, 1982.
+    """
+    first, second = np.triu_indices(value.size, k=1)
+    difference = value[first] - value[second]
+
+    def ends(level: float) -> tuple[FloatArray, FloatArray]:
+        low, high = bounds(level)
+        down, up = value - low, high - value
+        return (
+            difference - np.hypot(down[first], up[second]),
+            difference + np.hypot(up[first], down[second]),
+        )
+
+    low, high = ends(1 - (1 - confidence) / (first.size * columns))
+    alone_low, alone_high = ends(confidence)
+    return PairDifferences(
+        first=first,
+        second=second,
+        difference=difference,
+        at_least=np.maximum(0.0, np.maximum(low, -high)),
+        at_most=np.maximum(alone_high, -alone_low),
+    )
+
+
+def wilson_bounds(
+    hits: FloatArray, rows: FloatArray, confidence: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return the ends of `wilson` for many proportions at once."""
     from scipy.special import ndtri
 
     z = float(ndtri(0.5 + confidence / 2))

@@ -1,20 +1,35 @@
 """Evaluation's two pipeline steps: folders in, folders out; the judging is in the pure modules."""
 
 import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from tidegate.config import PolicyConfig
 from tidegate.evaluation.audit import audit_record
 from tidegate.evaluation.comparison import Baseline
 from tidegate.evaluation.evaluate import evaluate
+from tidegate.evaluation.functional import functional_report
+from tidegate.evaluation.golden_set import measure_golden_set
+from tidegate.evaluation.history import (
+    add_to_history,
+    earlier,
+    holdout_uses,
+    overuse,
+    read_history,
+    rows_digest,
+)
 from tidegate.evaluation.measurement import rows_of
 from tidegate.evaluation.model_card import model_card
 from tidegate.evaluation.objectives import choose
 from tidegate.evaluation.report import render_report
+from tidegate.evaluation.slices import confident_errors, worst_slices
 from tidegate.records import (
     BaselineModel,
     Candidate,
     EvaluationReport,
+    FunctionalReport,
+    PastEvaluation,
     SearchResult,
     Snapshot,
     ValidationReport,
@@ -23,13 +38,22 @@ from tidegate.store import (
     new_directory,
     read_record,
     read_table,
+    write_bytes,
     write_record,
-    write_table,
     write_text,
 )
 
+_SHOWN_TABLES = frozenset({"validation", "holdout", "golden", "functional"})
 
-def evaluate_candidate(folder: Path, policy: PolicyConfig, out: Path) -> EvaluationReport:
+
+def evaluate_candidate(
+    folder: Path,
+    policy: PolicyConfig,
+    out: Path,
+    *,
+    model_store: Path | None = None,
+    run_digest: str = "",
+) -> EvaluationReport:
     """Judge a candidate.
 
     Parameters
@@ -40,6 +64,10 @@ def evaluate_candidate(folder: Path, policy: PolicyConfig, out: Path) -> Evaluat
         What the policy team demands.
     out : Path
         Folder to write: ``evaluation.json`` and the candidate's ``scored/`` tables.
+    model_store : Path, optional
+        Folder of released bundles, where the evaluations of every run of a name are kept.
+    run_digest : str
+        The run under which this evaluation is kept there.
     """
     candidate = read_record(folder / "candidate.json", Candidate)
     validation = read_table(folder / "scored" / "validation.parquet")
@@ -56,11 +84,75 @@ def evaluate_candidate(folder: Path, policy: PolicyConfig, out: Path) -> Evaluat
         prevalence=candidate.prevalence,
         crossfit=read_table(crossfit) if crossfit.is_file() else None,
     )
+    report = report.model_copy(
+        update={
+            "worst_slices": worst_slices(
+                holdout, groups=candidate.groups, threshold=report.threshold, policy=policy
+            ),
+            "confident_errors": confident_errors(holdout, report.threshold),
+            "functional": _functional(folder, report, policy),
+        }
+    )
+    kept = None if model_store is None else model_store / candidate.name
+    past = () if kept is None else earlier(read_history(kept), run_digest)
+    report = _with_golden_set(report, folder, policy, past)
+    holdout_digest = rows_digest(holdout)
+    if kept is not None:
+        report = _with_uses(report, holdout_uses(past, holdout_digest), policy)
     with new_directory(out) as target:
-        write_table(target / "scored" / "validation.parquet", validation)
-        write_table(target / "scored" / "holdout.parquet", holdout)
+        for table in sorted((folder / "scored").glob("*.parquet")):
+            if table.stem in _SHOWN_TABLES:
+                write_bytes(target / "scored" / table.name, table.read_bytes())
         write_record(target / "evaluation.json", report)
+    if kept is not None:
+        add_to_history(kept, _entry(report, run_digest, holdout_digest))
     return report
+
+
+def _with_golden_set(
+    report: EvaluationReport, folder: Path, policy: PolicyConfig, past: Sequence[PastEvaluation]
+) -> EvaluationReport:
+    path = folder / "scored" / "golden.parquet"
+    if not path.is_file():
+        return report
+    beside = Baseline(
+        name=report.baseline.name,
+        kind=report.baseline.kind,
+        threshold=report.baseline.threshold,
+        holdout=read_table(folder / "baseline" / "golden.parquet"),
+        note=report.baseline.note,
+    )
+    found = measure_golden_set(
+        read_table(path), report.threshold, beside, policy=policy, history=past
+    )
+    return report.model_copy(update={"golden_set": found})
+
+
+def _functional(
+    folder: Path, report: EvaluationReport, policy: PolicyConfig
+) -> FunctionalReport | None:
+    path = folder / "scored" / "functional.parquet"
+    if not path.is_file():
+        return None
+    return functional_report(read_table(path), report.threshold, confidence=policy.confidence)
+
+
+def _with_uses(report: EvaluationReport, uses: int, policy: PolicyConfig) -> EvaluationReport:
+    worn = overuse(uses, policy.max_holdout_uses)
+    reasons = report.reasons if worn is None else (*report.reasons, worn)
+    return report.model_copy(update={"holdout_uses": uses, "reasons": reasons})
+
+
+def _entry(report: EvaluationReport, run_digest: str, holdout_digest: str) -> PastEvaluation:
+    return PastEvaluation(
+        run_digest=run_digest,
+        evaluated_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        algorithm=report.algorithm,
+        holdout_digest=holdout_digest,
+        decision=report.decision,
+        average_precision=report.average_precision,
+        golden=report.golden_set.figures if report.golden_set else None,
+    )
 
 
 def _read_baseline(folder: Path, model: BaselineModel, policy: PolicyConfig) -> Baseline:

@@ -4,10 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from tidegate import store
 from tidegate.config import FeatureConfig
+from tidegate.data.mitigation import reweighed
+from tidegate.errors import BadInput
 from tidegate.features.blocks import Blocks
 from tidegate.features.featurizer import Featurizer
 from tidegate.records import (
@@ -57,7 +60,10 @@ def featurize(snapshot_folder: Path, config: FeatureConfig, out: Path) -> Featur
         for split in SPLITS:
             rows = train if split == "train" else _rows(snapshot_folder, split)
             _save_blocks(featurizer.transform(rows), folder, split)
-            store.write_table(folder / f"{split}.parquet", rows[_role_columns(snapshot, rows)])
+            roles = rows[_role_columns(snapshot, rows)]
+            if split == "train" and config.reweight_groups:
+                roles = roles.assign(**{WEIGHT: _reweighed(snapshot, rows)})
+            store.write_table(folder / f"{split}.parquet", roles)
         store.write_record(folder / "features.json", features)
     return features
 
@@ -105,6 +111,21 @@ def _save_blocks(X: Blocks, folder: Path, split: str) -> None:
 
 def _rows(snapshot_folder: Path, split: str) -> Any:
     return store.read_table(snapshot_folder / f"{split}.parquet")
+
+
+def _reweighed(snapshot: Snapshot, train: Any) -> npt.NDArray[np.float64]:
+    groups = {group: train[GROUP_PREFIX + group] for group in snapshot.groups}
+    if not any(column.map(_names_a_group).any() for column in groups.values()):
+        raise BadInput(
+            "policy.mitigate",
+            "no training row names a group, so that there is nothing to weigh",
+            "leave it out, or label the groups of training rows",
+        )
+    return reweighed(train[LABEL], groups, train[WEIGHT])
+
+
+def _names_a_group(cell: Any) -> bool:
+    return bool(len(cell)) if isinstance(cell, str | list | np.ndarray) else False
 
 
 def _role_columns(snapshot: Snapshot, rows: Any) -> list[str]:

@@ -102,6 +102,28 @@ class BoostedModel:
         """Return probabilities of shape (rows, outputs); of two classes, column 1 is violating."""
         return _outputs(self._target, self._booster.inplace_predict(self._chosen(X)))
 
+    @property
+    def features(self) -> str:
+        """Return the families of feature blocks that it learned from."""
+        return self._features
+
+    def contributions(self, X: Blocks) -> Any:
+        """Return what each feature adds to the log-odds of two classes, CSR (rows, features).
+
+        A feature that a row lacks adds something too: its absence.
+        """
+        import xgboost
+        from scipy import sparse
+
+        added = self._booster.predict(
+            xgboost.DMatrix(self._chosen(X), nthread=self._threads), pred_contribs=True
+        )
+        found = sparse.coo_matrix(added[:, :-1])
+        width = X.csr(self._features).shape[1]
+        return sparse.csr_matrix(
+            (found.data, (found.row, self._columns[found.col])), shape=(X.rows, width)
+        )
+
     def save(self, folder: Path) -> None:
         """Write the trees as UBJSON, the chosen families and columns as npz."""
         self._booster.save_model(folder / _MODEL)

@@ -12,6 +12,7 @@ from tidegate.models.bundle import Bundle, drift_reference, load_bundle, write_b
 from tidegate.models.catalogue import load_model
 from tidegate.models.interface import Model
 from tidegate.models.scoring import score_table, scored_rows, with_outputs
+from tidegate.models.slice_columns import slice_columns
 from tidegate.models.target import score_of
 from tidegate.records import (
     GROUP_PREFIX,
@@ -30,6 +31,7 @@ from tidegate.store import new_directory, read_record, read_table, write_record,
 _DRIFT_REFERENCE_ROWS = 2000
 _CROSSFIT = "crossfit.npz"
 _JUDGED_ON: tuple[SplitName, ...] = ("validation", "holdout")
+_GOLDEN, _FUNCTIONAL = "golden.parquet", "functional.parquet"
 
 
 def assemble_candidate(
@@ -54,7 +56,9 @@ def assemble_candidate(
         model, and the record says why.
     out : Path
         Folder to write, as `records.Candidate` describes; ``scored/crossfit.parquet`` as well
-        where the search scored the training rows by models of their folds.
+        where the search scored the training rows by models of their folds,
+        ``scored/golden.parquet`` and ``baseline/golden.parquet`` where there is a golden set, and
+        ``scored/functional.parquet`` where there are functional tests (without their texts).
     """
     data = read_record(snapshot / "snapshot.json", Snapshot)
     result = read_record(search / "search.json", SearchResult)
@@ -67,16 +71,33 @@ def assemble_candidate(
             rows = read_table(snapshot / f"{split}.parquet")
             outputs = bundle.outputs(rows)
             scored = scored_rows(rows, score_of(data.target, outputs))
+            if split == "holdout":
+                scored = scored.assign(**slice_columns(rows, data.columns))
             write_table(
                 folder / "scored" / f"{split}.parquet",
                 with_outputs(scored, data.target, rows, outputs),
             )
+            scored = scored_rows(rows, scored["score"])
             if other is not None:
                 scored = score_table(other, rows)
             elif result.benchmark != result.best:
                 X, _ = load_features(features, split)
                 scored = scored.assign(score=score_of(data.target, benchmark.predict_proba(X)))
             write_table(folder / "baseline" / f"{split}.parquet", scored)
+        if (snapshot / _GOLDEN).is_file():
+            rows = read_table(snapshot / _GOLDEN)
+            write_table(folder / "scored" / _GOLDEN, score_table(bundle, rows))
+            if other is not None:
+                score = other.score(rows)
+            else:
+                X = bundle.featurizer.transform(rows)
+                score = score_of(data.target, benchmark.predict_proba(X))
+            write_table(folder / "baseline" / _GOLDEN, scored_rows(rows, score))
+        if (snapshot / _FUNCTIONAL).is_file():
+            rows = read_table(snapshot / _FUNCTIONAL)
+            inputs = [column.name for column in data.columns]
+            scored = rows.drop(columns=inputs).assign(score=bundle.score(rows[inputs]))
+            write_table(folder / "scored" / _FUNCTIONAL, scored)
         if (search / _CROSSFIT).is_file():
             crossfit = _crossfit_table(search / _CROSSFIT, snapshot)
             write_table(folder / "scored" / "crossfit.parquet", crossfit)

@@ -167,6 +167,17 @@ class LogisticModel:
             return np.asarray(expit(margin), dtype=np.float64)
         return np.hstack([expit(-margin), expit(margin)])
 
+    @property
+    def features(self) -> str:
+        """Return the families of feature blocks that it learned from."""
+        return self._features
+
+    def contributions(self, X: Blocks) -> Any:
+        """Return what each feature adds to the log-odds of two classes, CSR (rows, features)."""
+        from scipy import sparse
+
+        return sparse.csr_matrix(X.csr(self._features).multiply(self._coefficients[:, 0]))
+
     def save(self, folder: Path) -> None:
         """Write coefficients and intercepts, and which features and what target they are of."""
         np.savez(

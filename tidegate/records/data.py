@@ -9,6 +9,8 @@ from tidegate.records.record import Record, SplitName
 # no user column has, so that a column called "label" can still be what the user meant by it.
 ID, TIME, LABEL, WEIGHT = "_id", "_time", "_label", "_weight"
 GROUP_PREFIX = "_group_"
+# A scored table's columns that rows can be told apart by when errors are looked for.
+SLICE_PREFIX = "_slice_"
 # What a model learns where that is more than violating or not: the number of the row's class, or
 # one 0/1 column a task.
 CLASS, TASK_PREFIX = "_class", "_task_"
