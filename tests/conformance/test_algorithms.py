@@ -77,13 +77,25 @@ def fitted(algorithm, X, y, weight=None, seed=0, evaluation=None, target=BINARY)
     return model.fit(X, y, weight, evaluation)
 
 
+_LEARNED = {}
+
+
+def learned(algorithm, target=BINARY):
+    """Return the toy's rows, and a model of them that no test may change."""
+    X, y = toy(target=target)
+    key = algorithm.name, target.kind
+    if key not in _LEARNED:
+        _LEARNED[key] = fitted(algorithm, X, y, target=target)
+    return X, _LEARNED[key]
+
+
 def test_the_defaults_are_a_point_of_the_search_space(algorithm):
     assert contains(algorithm.search_space, algorithm.defaults)
 
 
 def test_every_output_has_its_column_of_probabilities(algorithm, target):
-    X, y = toy(target=target)
-    probability = fitted(algorithm, X, y, target=target).predict_proba(X)
+    X, model = learned(algorithm, target)
+    probability = model.predict_proba(X)
     assert probability.shape == (ROWS, len(target.outputs))
     assert probability.dtype == np.float64
     assert ((probability >= 0) & (probability <= 1)).all()
@@ -92,9 +104,8 @@ def test_every_output_has_its_column_of_probabilities(algorithm, target):
 
 
 def test_a_separable_set_is_learned(algorithm, target):
-    X, y = toy(target=target)
     unseen, truth = toy(seed=1, target=target)
-    outputs = fitted(algorithm, X, y, target=target).predict_proba(unseen)
+    outputs = learned(algorithm, target)[1].predict_proba(unseen)
     score = score_of(target, outputs)
     # A row tells two tasks with as many words as it tells one, and 400 rows are few for a net.
     floor = {"binary": 0.95, "multiclass": 0.9, "multilabel": 0.8}[target.kind]
@@ -106,9 +117,8 @@ def test_a_separable_set_is_learned(algorithm, target):
 
 
 def test_probabilities_are_calibrated_on_the_whole(algorithm, target):
-    X, y = toy(target=target)
     unseen, truth = toy(seed=1, target=target)
-    outputs = fitted(algorithm, X, y, target=target).predict_proba(unseen)
+    outputs = learned(algorithm, target)[1].predict_proba(unseen)
     shares = indicators_of(target, truth).mean(axis=0)
     said = outputs[:, 1:] if target.kind == "binary" else outputs
     np.testing.assert_allclose(said.mean(axis=0), shares, atol=0.1)
@@ -125,8 +135,7 @@ def test_the_same_seed_gives_the_same_model(algorithm):
 
 
 def test_a_saved_model_scores_as_before(algorithm, target, tmp_path):
-    X, y = toy(target=target)
-    model = fitted(algorithm, X, y, target=target)
+    X, model = learned(algorithm, target)
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     second.mkdir()
@@ -141,8 +150,8 @@ def test_a_saved_model_scores_as_before(algorithm, target, tmp_path):
 
 
 def test_a_row_scores_alone_as_it_does_among_others(algorithm, tmp_path):
-    X, y = toy()
-    fitted(algorithm, X, y).save(tmp_path)
+    X, model = learned(algorithm)
+    model.save(tmp_path)
     model = algorithm.load(tmp_path)
     together = model.predict_proba(X)
     for row in range(5):
@@ -152,8 +161,7 @@ def test_a_row_scores_alone_as_it_does_among_others(algorithm, tmp_path):
 
 
 def test_a_stored_zero_scores_as_an_absent_one(algorithm):
-    X, y = toy()
-    model = fitted(algorithm, X, y)
+    X, model = learned(algorithm)
     first = X.take(np.array([0]))
     words, number, embedding = (first.part(block) for block in first.blocks)
     stored = sp.csr_matrix((words.toarray()[0], np.arange(FEATURES), [0, FEATURES]))
@@ -163,10 +171,9 @@ def test_a_stored_zero_scores_as_an_absent_one(algorithm):
 
 
 def test_an_empty_row_has_a_score(algorithm):
-    X, y = toy()
     nothing = sp.csr_matrix((1, FEATURES), dtype=np.float32)
     empty = as_blocks(nothing, np.zeros((1, 1)), np.zeros((1, 16), np.float32), [""])
-    assert np.isfinite(fitted(algorithm, X, y).predict_proba(empty)).all()
+    assert np.isfinite(learned(algorithm)[1].predict_proba(empty)).all()
 
 
 def test_the_heavier_of_two_contradicting_labels_is_learned(algorithm):
