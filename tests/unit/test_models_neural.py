@@ -73,3 +73,26 @@ def test_the_temperature_undoes_what_made_scores_too_sure_or_not_sure_enough(hot
     assert found == pytest.approx(hotter, rel=0.08)
     probability = probabilities(BINARY, logits * hotter, found)[:, 1]
     assert probability.mean() == pytest.approx(y.mean(), abs=0.01)
+
+
+def losses(state, **params):
+    X = blocks(rows=200)
+    terms, _ = split(X, "words")
+    y = (np.asarray(terms[:, :8].sum(axis=1)).ravel() > 0.8).astype(np.int8)
+    curve = []
+    chosen = {**NEURAL.defaults, "epochs": 3, "batch": 64, "dropout": 0.0, **params}
+    model = NEURAL.build(chosen, Setting(state=state))
+    model.fit(X, y, np.ones(200), Evaluation(X, y, np.ones(200), curve.append))
+    return [point.validation_log_loss for point in curve]
+
+
+def test_it_goes_on_from_the_state_that_a_fit_before_left(tmp_path):
+    alone = losses(None)
+    first, second = losses(tmp_path), losses(tmp_path, lr=1e-3)
+    assert first == alone
+    assert second[0] < first[-1] < first[0]
+
+
+def test_a_state_of_another_shape_is_no_start(tmp_path):
+    losses(tmp_path, width=32)
+    assert losses(tmp_path, width=128) == losses(None, width=128)

@@ -104,7 +104,7 @@ class NeuralModel:
         evaluation: Evaluation | None,
         started: float,
     ) -> None:
-        from tidegate.models.torch_bag import BagNet, as_arrays, batch_of
+        from tidegate.models.torch_bag import BagNet, as_arrays, batch_of, start_from
         from tidegate.models.torch_training import (
             Course,
             Data,
@@ -125,6 +125,9 @@ class NeuralModel:
             term_dropout=float(self._params["term_dropout"]),
         )
         net.head.bias.data.copy_(prior_logits(self._target, y, weight))
+        before = self._state()
+        if before and all(np.array_equal(before[name], value) for name, value in fixed.items()):
+            start_from(net, before)
         labels, share = as_labels(self._target, y), as_shares(weight)
         size, seed = int(self._params["batch"]), self._setting.seed
 
@@ -157,10 +160,20 @@ class NeuralModel:
         course = Course(int(self._params["epochs"]), started)
         learn(net, groups, Data(schedule, batch), self._setting, course, evaluate)
         self._weights = {**fixed, **as_arrays(net)}
+        if self._setting.state is not None:
+            np.savez(self._setting.state / _WEIGHTS, allow_pickle=False, **dict(self._weights))
         if evaluation is not None:
             self._temperature = fitted_temperature(
                 self._target, forward(self._weights, *held_out), evaluation
             )
+
+    def _state(self) -> Arrays:
+        """Return the weights that a fit before this one left, if any; another's are left alone."""
+        folder = self._setting.state
+        if folder is None or not (folder / _WEIGHTS).exists():
+            return {}
+        with np.load(folder / _WEIGHTS, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
 
     def predict_proba(self, X: Blocks) -> Scores:
         """Return probabilities of shape (rows, outputs of the target)."""
@@ -273,4 +286,5 @@ NEURAL = Algorithm(
     resources=Resources(cpu=2, memory_gib=4.0),
     preload=("tidegate.models.torch_bag", "tidegate.models.torch_training", "sklearn.metrics"),
     relative_cost=20.0,
+    resumable=True,
 )

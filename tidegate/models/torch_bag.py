@@ -82,3 +82,12 @@ def batch_of(terms: Any, dense: npt.NDArray[np.float32]) -> dict[str, torch.Tens
 def as_arrays(net: BagNet) -> Arrays:
     """Return every weight by its name."""
     return {name: value.detach().cpu().numpy().copy() for name, value in net.state_dict().items()}
+
+
+def start_from(net: BagNet, arrays: Mapping[str, npt.NDArray[Any]]) -> bool:
+    """Give a net the weights of one of the same shape; False, and no change, if it is another."""
+    own = net.state_dict()
+    if any(name not in arrays or arrays[name].shape != own[name].shape for name in own):
+        return False
+    net.load_state_dict({name: torch.from_numpy(arrays[name].copy()) for name in own})
+    return True
