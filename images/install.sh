@@ -18,8 +18,11 @@ python -m pip --python "$venv/bin/python" install --quiet --no-cache-dir --no-co
 packages=$(echo "$venv"/lib/python3.*/site-packages)
 find "$packages" -type d -name tests -prune -exec rm -rf {} +
 find "$packages" -type f \( -name '*.pyi' -o -name '*.h' -o -name '*.hpp' -o -name '*.a' \) -delete
+# onnxruntime's module holds all of its library, which lies beside it for other languages.
+rm -rf "$packages"/onnxruntime/capi/libonnxruntime.so.* "$packages/onnx/backend/test" \
+  "$packages"/pyarrow/libarrow_flight.* "$packages"/pyarrow/_flight.*
 if [ -d "$packages/torch" ]; then
-  rm -rf "$packages/torch/test"
+  rm -rf "$packages/torch/test" "$packages/torch/include"
   find "$packages/torch/bin" -type f ! -name torch_shm_manager -delete
 fi
 for module in "$@"; do

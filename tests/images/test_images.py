@@ -11,13 +11,15 @@ import yaml
 from pipelines.compile import compile_pipeline
 from pipelines.run import plan_run
 from tests.images.kubeflow_step import Pipeline
+from tests.toy_encoder import write_toy_encoder
 from tidegate.config import RunConfig
-from tidegate.records import DriftReport, EvaluationReport
+from tidegate.records import DriftReport, EvaluationReport, SearchResult
 from tidegate.store import read_record
 
 pytestmark = pytest.mark.timeout(1500)
 
 MAX_MEGABYTES = {"cpu": 1600, "serving": 700, "monitor": 1600}
+ALGORITHMS = ("logistic", "xgboost", "knn")
 STEPS = ("ingest", "validate", "featurize", "search", "assemble", "evaluate")
 
 
@@ -26,6 +28,8 @@ def run(podman, images, make_posts, tmp_path_factory):
     """Run the retrain pipeline's steps in the cpu image, and return the folder of artifacts."""
     folder = tmp_path_factory.mktemp("workspace")
     folder.chmod(0o777)  # another user writes here, as on a claim
+    encoder = folder / "encoder"
+    encoder.mkdir()
     make_posts(600, prevalence=0.4).to_parquet(folder / "posts.parquet")
     config = RunConfig.model_validate(
         {
@@ -39,7 +43,13 @@ def run(podman, images, make_posts, tmp_path_factory):
                 "groups": "dialect",
             },
             "policy": {"min_precision": 0.6, "min_group_rows": 5, "max_fpr_gap": 0.9},
-            "search": {"trials": 2, "minutes": 1, "parallel": 1},
+            "features": {"encoder": str(write_toy_encoder(encoder))},
+            "search": {
+                "algorithms": list(ALGORITHMS),
+                "trials": len(ALGORITHMS),
+                "minutes": 10,
+                "parallel": 1,
+            },
         }
     )
     plan = plan_run(config, folder / "out")
@@ -100,6 +110,48 @@ def test_an_image_says_what_it_is(podman, images, role):
 def test_the_steps_of_the_pipeline_run_in_the_cpu_image(run):
     report = read_record(run / "evaluate-evaluation" / "evaluation.json", EvaluationReport)
     assert report.average_precision > 0.6, "the holdout has a prevalence of 0.4"
+
+
+def test_the_serving_image_scores_what_every_algorithm_of_the_cpu_image_learned(
+    podman, images, run
+):
+    [folder] = run.glob("search-*/search.json")
+    trials = read_record(folder, SearchResult).trials
+    assert {(trial.algorithm, trial.status) for trial in trials} == {
+        (name, "succeeded") for name in ALGORITHMS
+    }
+    ask = (
+        "import json, sys; from pathlib import Path; "
+        "from tidegate.models.bundle import load_bundle; "
+        "from tidegate.models.catalogue import load_model; "
+        "bundle = load_bundle(Path(sys.argv[1])); "
+        "X = bundle.featurizer.transform(json.loads(sys.argv[2])); "
+        "families = sorted(block.family for block in bundle.featurizer.blocks); "
+        "models = [load_model(name, Path(at)) for name, at in json.loads(sys.argv[3])]; "
+        "scores = [model.predict_proba(X)[:, -1].tolist() for model in models]; "
+        "heavy = [name for name in ('sklearn', 'torch', 'onnx') if name in sys.modules]; "
+        "print(json.dumps([families, scores, heavy]))"
+    )
+    table = {
+        "body": ["zapol quxem wixur zapem", "bona karo livi muna"],
+        "account_age_days": [9.5, 9.5],
+        "surface": ["feed", "feed"],
+    }
+    models = [
+        (trial.algorithm, str(folder.parent / "trials" / f"{trial.number:03d}" / "model"))
+        for trial in trials
+    ]
+    answer = podman.run(
+        images["serving"],
+        *("-c", ask, run / "evaluate-bundle", json.dumps(table), json.dumps(models)),
+        mounts=[run],
+        options=["--entrypoint", "python"],
+    )
+    families, scores, heavy = json.loads(answer.stdout)
+    assert families.count("embedding") == 2, "Universal Sentence Encoder and the encoder given"
+    assert heavy == []
+    for (name, _), (violating, harmless) in zip(models, scores, strict=True):
+        assert violating > harmless, name
 
 
 def test_the_server_scores_the_bundle_and_is_healthy(podman, images, run):

@@ -2,7 +2,7 @@ import pytest
 
 from tidegate.config import SearchConfig
 from tidegate.errors import BadInput
-from tidegate.models.catalogue import algorithm, algorithms
+from tidegate.models.catalogue import algorithm, algorithms, learnable
 
 
 def test_the_default_configuration_names_known_algorithms():
@@ -33,3 +33,10 @@ def test_an_installed_package_cannot_replace_an_algorithm(plugin):
     plugin("other", "OTHER = LOGISTIC")
     with pytest.raises(ValueError, match="repeats the algorithm 'logistic'"):
         algorithms()
+
+
+def test_a_net_is_refused_before_the_search_where_torch_is_not_installed(monkeypatch):
+    monkeypatch.setattr("tidegate.models.catalogue.find_spec", lambda _: None)
+    assert learnable("xgboost").name == "xgboost"
+    with pytest.raises(BadInput, match="'neural' needs torch"):
+        learnable("neural")

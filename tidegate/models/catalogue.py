@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 
 from tidegate.errors import BadInput
@@ -54,6 +55,22 @@ def algorithm(name: str) -> Algorithm:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     mend = f"did you mean {near[0]!r}?" if near else f"known algorithms: {', '.join(known)}"
     raise BadInput("search.algorithms", f"unknown algorithm {name!r}", mend)
+
+
+def learnable(name: str) -> Algorithm:
+    """Return the algorithm of that name, if what it learns with is installed here.
+
+    Raises
+    ------
+    BadInput
+        If no algorithm has it, or if it learns with torch and torch is not here.
+    """
+    found = algorithm(name)
+    nets = any(module.startswith("tidegate.models.torch_") for module in found.preload)
+    if nets and find_spec("torch") is None:
+        problem = f"{name!r} needs torch, which this image lacks"
+        raise BadInput("search.algorithms", problem, "use the gpu image or leave it out")
+    return found
 
 
 def load_model(name: str, folder: Path) -> Model:

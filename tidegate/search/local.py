@@ -9,8 +9,7 @@ from typing import Literal
 from tidegate import store
 from tidegate.config import SearchConfig
 from tidegate.errors import BadInput
-from tidegate.models.catalogue import BENCHMARK
-from tidegate.models.catalogue import algorithm as find_algorithm
+from tidegate.models.catalogue import BENCHMARK, learnable
 from tidegate.models.interface import Setting
 from tidegate.records import SearchResult, TrialResult
 from tidegate.search.finish import finish
@@ -74,7 +73,7 @@ class _Search:
         out: Path,
         progress: Callable[[SearchProgress], None] | None,
     ) -> None:
-        listed = [find_algorithm(name) for name in dict.fromkeys(config.algorithms)]
+        listed = [learnable(name) for name in dict.fromkeys(config.algorithms)]
         # A stable sort: the benchmark first, then the order of the configuration.
         listed.sort(key=lambda algorithm: algorithm.name != BENCHMARK.name)
         warm = warm_points(config, listed)
