@@ -135,6 +135,8 @@ def test_a_cancelled_run_is_a_failure_too(kfp, tidegate, config):
 
 
 def test_who_stops_following_does_not_stop_the_run(kfp, tidegate, config):
+    # A shell gives what it runs in the background an interrupt that is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     kfp.story = [("RUNNING", {"plan": "RUNNING"})]
 
     def interrupt():
@@ -144,7 +146,10 @@ def test_who_stops_following_does_not_stop_the_run(kfp, tidegate, config):
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    code, _, error = tidegate("submit", config(), "--wait")
+    try:
+        code, _, error = tidegate("submit", config(), "--wait")
+    finally:
+        signal.signal(signal.SIGINT, before)
     thread.join()
     assert code == 130
     assert "the run goes on" in error
