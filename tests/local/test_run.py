@@ -34,8 +34,14 @@ CONFIG = {
         "ignore": "created_at",
     },
     "policy": {"min_precision": 0.8, "max_fpr_gap": 0.5, "min_group_rows": 20},
-    "features": {"max_word_features": 2000, "max_char_features": 3000},
-    "search": {"algorithms": ["logistic", "xgboost"], "trials": 3, "minutes": 2, "parallel": 1},
+    "features": {"max_word_features": 2000, "max_char_features": 3000, "embedding": "none"},
+    "search": {
+        "algorithms": ["logistic", "xgboost"],
+        "trials": 3,
+        "minutes": 2,
+        "parallel": 1,
+        "warm_start": None,  # a released model to start from would make the next search another
+    },
 }
 
 
