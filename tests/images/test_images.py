@@ -30,6 +30,9 @@ def run(podman, images, make_posts, tmp_path_factory):
     folder.chmod(0o777)  # another user writes here, as on a claim
     encoder = folder / "encoder"
     encoder.mkdir()
+    write_toy_encoder(encoder)
+    for file in encoder.iterdir():
+        file.chmod(0o644)  # safetensors writes for its own user alone
     make_posts(600, prevalence=0.4).to_parquet(folder / "posts.parquet")
     config = RunConfig.model_validate(
         {
@@ -43,7 +46,7 @@ def run(podman, images, make_posts, tmp_path_factory):
                 "groups": "dialect",
             },
             "policy": {"min_precision": 0.6, "min_group_rows": 5, "max_fpr_gap": 0.9},
-            "features": {"encoder": str(write_toy_encoder(encoder))},
+            "features": {"encoder": str(encoder)},
             "search": {
                 "algorithms": list(ALGORITHMS),
                 "trials": len(ALGORITHMS),

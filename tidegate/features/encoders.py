@@ -205,7 +205,7 @@ def _read_weights(
                         where, f"weight {name} is {found}, config.json says {shape}", mend
                     )
                 weights[name] = np.asarray(stored.get_tensor(names[name]), dtype=np.float32)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise BadInput(where, f"cannot be read: {' '.join(str(error).split())}", mend) from None
     except (TypeError, AttributeError):
         raise BadInput(
