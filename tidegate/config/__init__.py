@@ -10,11 +10,13 @@ from tidegate.config.data import (
     ValidationConfig,
 )
 from tidegate.config.features import CleaningConfig, FeatureConfig
+from tidegate.config.monitor import MonitorConfig
 from tidegate.config.policy import CostConfig, PolicyConfig
-from tidegate.config.release import MonitorConfig, RolloutConfig
+from tidegate.config.rollout import ExperimentConfig, OpsConfig, QualityConfig, RolloutConfig
 from tidegate.config.run import RunConfig, load_config
 from tidegate.config.search import SearchConfig
 from tidegate.config.section import Section
+from tidegate.config.serving import ExplorationConfig, PayloadLogConfig, ServingConfig
 
 __all__ = [
     "RESERVED_COLUMNS",
@@ -22,16 +24,22 @@ __all__ = [
     "ClusterConfig",
     "CostConfig",
     "DataConfig",
+    "ExperimentConfig",
+    "ExplorationConfig",
     "FeatureConfig",
     "LabelValue",
     "MonitorConfig",
+    "OpsConfig",
+    "PayloadLogConfig",
     "PolicyConfig",
     "Pool",
     "PublishedSplit",
+    "QualityConfig",
     "RolloutConfig",
     "RunConfig",
     "SearchConfig",
     "Section",
+    "ServingConfig",
     "SplitRule",
     "StepResources",
     "Toleration",

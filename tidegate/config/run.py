@@ -11,10 +11,12 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from tidegate.config.cluster import ClusterConfig
 from tidegate.config.data import DataConfig, PublishedSplit, SplitRule, ValidationConfig
 from tidegate.config.features import FeatureConfig
+from tidegate.config.monitor import MonitorConfig
 from tidegate.config.policy import PolicyConfig
-from tidegate.config.release import MonitorConfig, RolloutConfig
+from tidegate.config.rollout import RolloutConfig
 from tidegate.config.search import SearchConfig
 from tidegate.config.section import Section
+from tidegate.config.serving import ServingConfig
 from tidegate.errors import BadInput
 
 #: How much of the search's minutes embeddings may cost, at the pace of two cores
@@ -39,6 +41,7 @@ class RunConfig(Section):
     policy: PolicyConfig = PolicyConfig()
     features: FeatureConfig = FeatureConfig()
     search: SearchConfig = SearchConfig()
+    serving: ServingConfig = ServingConfig()
     rollout: RolloutConfig = RolloutConfig()
     monitor: MonitorConfig = MonitorConfig()
     cluster: ClusterConfig = ClusterConfig()
@@ -194,8 +197,20 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
                     "warm_start": maybe_not_auto(config.search.warm_start),
                 }
             ),
+            "serving": config.serving.model_copy(
+                update={
+                    "payload_log": config.serving.payload_log.model_copy(
+                        update={"uri": maybe(config.serving.payload_log.uri)}
+                    )
+                }
+            ),
             "rollout": config.rollout.model_copy(
-                update={"model_store": maybe(config.rollout.model_store)}
+                update={
+                    "model_store": maybe(config.rollout.model_store),
+                    "quality": config.rollout.quality.model_copy(
+                        update={"golden_rows": maybe(config.rollout.quality.golden_rows)}
+                    ),
+                }
             ),
             "baseline": maybe(config.baseline),
         }

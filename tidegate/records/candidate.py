@@ -6,6 +6,7 @@ from typing import Literal
 from tidegate.records.data import Column, Target
 from tidegate.records.record import Record, SplitName
 from tidegate.records.search import Params
+from tidegate.records.serving import DecisionRule
 
 
 class BaselineModel(Record):
@@ -60,6 +61,7 @@ class BundleManifest(Record):
     files: Mapping[str, str]
     libraries: Mapping[str, str]
     probe_scores: tuple[float, ...] = ()
+    rule: DecisionRule = DecisionRule()
 
 
 class Release(Record):

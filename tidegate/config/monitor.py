@@ -1,19 +1,10 @@
-"""The rollout and monitor sections: how a model reaches traffic and how it is watched."""
+"""The monitor section: how the world is watched after a release."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field
 
 from tidegate.config.section import Section, Share
-
-
-class RolloutConfig(Section):
-    """How a promoted candidate reaches traffic."""
-
-    approval: Literal["auto", "manual"] = "auto"
-    model_store: str | None = Field(
-        None, description="folder of released bundles [.tidegate/models beside the run]"
-    )
 
 
 class MonitorConfig(Section):

@@ -1,0 +1,50 @@
+"""What the model server decided, and the columns of the payload log that keeps it."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from tidegate.records.record import Record
+from tidegate.records.scores import CalibrationMap, ReferenceMapping
+
+#: What happens to a post: acted on, looked at by people, or left alone.
+ServedDecision = Literal["flagged", "review", "leave"]
+
+#: Columns of the payload log; inputs follow under their own names with `INPUT_PREFIX`.
+#: `time` is UTC with microseconds. `event_id` is unique to a served row, `row_id` is the client's
+#: own (a post's id, that labels come back under; null where the client gave none). `decision` is
+#: what the thresholds say and `action` what was answered: they differ where `explored`.
+#: `action_probability` is the chance with which that action was drawn.
+PAYLOAD_COLUMNS = (
+    "event_id",
+    "row_id",
+    "time",
+    "model_name",
+    "model_version",
+    "score",
+    "threshold",
+    "decision",
+    "action",
+    "explored",
+    "action_probability",
+    "segment",
+    "path",
+)
+INPUT_PREFIX = "input_"
+
+
+class DecisionRule(Record):
+    """How a score becomes a decision, beside the bundle's `threshold`.
+
+    A row whose score is at least the threshold of its segment (its value in the input column
+    `segment_column`; the bundle's threshold for any other value, none where it is None) is
+    flagged; one that reaches `review_threshold` and is not flagged goes to review. With
+    `class_thresholds`, a class whose probability reaches its own threshold flags. Thresholds are
+    on the model's own scale; `calibration` and `scale` say what is answered beside the score.
+    """
+
+    review_threshold: float | None = None
+    segment_column: str | None = None
+    segment_thresholds: Mapping[str, float | None] = {}
+    class_thresholds: Mapping[str, float | None] = {}
+    calibration: CalibrationMap | None = None
+    scale: ReferenceMapping | None = None
