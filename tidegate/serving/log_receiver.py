@@ -228,11 +228,13 @@ def _serve(given: argparse.Namespace) -> None:
 
 
 def _listening(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise BadInput("--port", f"must be in 0..65535, got {port}", "write a free port")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
-        problem = f"cannot listen on {host}:{port}: {getattr(error, 'strerror', None) or error}"
+    except OSError as error:
+        problem = f"cannot listen on {host}:{port}: {error.strerror or error}"
         raise BadInput("--port", problem, "stop what uses it or choose another one") from None
 
 
