@@ -44,7 +44,7 @@ from tidegate.records.evaluation import (
     SliceCondition,
     WorstSlice,
 )
-from tidegate.records.monitoring import DriftReport, DriftTest
+from tidegate.records.monitoring import DriftReport, DriftTest, PriorShift, ThresholdOffer
 from tidegate.records.outcome import RunOutcome
 from tidegate.records.record import SPLITS, Interval, Record, SplitName
 from tidegate.records.rollout import (
@@ -141,6 +141,7 @@ __all__ = [
     "PastEvaluation",
     "Phase",
     "PrevalenceEstimate",
+    "PriorShift",
     "Record",
     "ReferenceMapping",
     "Release",
@@ -161,6 +162,7 @@ __all__ = [
     "StepAnalysis",
     "Target",
     "Threshold",
+    "ThresholdOffer",
     "Traffic",
     "TrainingEvidence",
     "TrialResult",
