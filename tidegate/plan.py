@@ -97,7 +97,8 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
 def _tables(data: DataConfig) -> tuple[str, ...]:
     """Return every table that ingest reads."""
     suites = map(suite_uri, data.functional_tests)
-    return (*data.source, *([data.golden_set] if data.golden_set else []), *suites)
+    golden = [data.golden_set] if data.golden_set else []
+    return (*data.source, *golden, *data.unlabelled, *suites)
 
 
 def _with_mitigation(config: RunConfig) -> FeatureConfig:
