@@ -26,7 +26,7 @@ _MANIFEST = "bundle.json"
 _FEATURIZER, _MODEL = "featurizer", "model"
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu", "faiss-cpu")
 # What makes two bundles the same: everything but when, where and under what name they were made.
-_NOT_CONTENT = {"name", "version", "created_at", "libraries", "probe_scores"}
+_NOT_CONTENT = {"name", "version", "created_at", "libraries", "probe_scores", "source_digest"}
 _VERSION_DIGITS = 12
 _PROBE_ROWS = 4
 _PROBE_TERMS = 40
@@ -103,6 +103,7 @@ def write_bundle(
     featurizer_folder: Path,
     columns: Sequence[Column],
     snapshot_digest: str,
+    source_digest: str = "",
     target: Target = BINARY,
     drift_reference: Any | None = None,
 ) -> BundleManifest:
@@ -124,8 +125,8 @@ def write_bundle(
         What `Featurizer.save` wrote; copied.
     columns : sequence of Column
         The input schema.
-    snapshot_digest : str
-        The data it learned from.
+    snapshot_digest, source_digest : str
+        The data it learned from, and the bytes that these were read from.
     target : Target
         What the model's outputs mean.
     drift_reference : DataFrame, optional
@@ -152,6 +153,7 @@ def write_bundle(
                 min_precision=None,
                 confidence=None,
                 snapshot_digest=snapshot_digest,
+                source_digest=source_digest,
                 files=_file_digests(scratch),
                 libraries=_library_versions(),
                 probe_scores=_probe_scores(

@@ -161,6 +161,7 @@ def _bundle_trial(
         featurizer_folder=featurizer_folder,
         columns=data.columns,
         snapshot_digest=data.digest,
+        source_digest=data.source_digest,
         target=data.target,
         drift_reference=drift_reference(featurizer, unseen, max_rows=_DRIFT_REFERENCE_ROWS, seed=0),
     )
