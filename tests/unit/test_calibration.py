@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tidegate.decision_rule import apply_map, to_reference
 from tidegate.evaluation.calibration import (
-    apply_map,
     calibrate,
     calibration_error,
     cross_validated_losses,
     fit_map,
     reliability_curve,
 )
-from tidegate.evaluation.score_scale import reference_mapping, to_reference
+from tidegate.evaluation.score_scale import reference_mapping
 from tidegate.records import CalibrationMap
 
 METHODS = ("identity", "platt", "beta", "isotonic", "venn_abers")
