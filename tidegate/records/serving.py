@@ -38,8 +38,10 @@ class DecisionRule(Record):
     A row whose score is at least the threshold of its segment (its value in the input column
     `segment_column`; the bundle's threshold for any other value, none where it is None) is
     flagged; one that reaches `review_threshold` and is not flagged goes to review. With
-    `class_thresholds`, a class whose probability reaches its own threshold flags. Thresholds are
-    on the model's own scale; `calibration` and `scale` say what is answered beside the score.
+    `class_thresholds`, an output whose probability reaches its own threshold is named for the row;
+    whether the row is flagged goes by its score. Thresholds are on the model's own scale;
+    `calibration` and `scale` say what is answered beside the score, the scale before the
+    calibration (`tidegate.decision_rule.answered_scores`).
     """
 
     review_threshold: float | None = None
