@@ -5,8 +5,11 @@ account, a community) is assigned by a hash of its id, so that it stays with its
 verdict may be read every day, because its interval holds at all looks at once.
 """
 
+import argparse
+import sys
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -297,3 +300,61 @@ def _units(config: ExperimentConfig, rows: Any) -> Units:
         rows=metric.count().to_numpy(dtype=float),
         before=before,
     )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Plan an experiment or look at one; return 0, or 2 on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m tidegate.rollout.experiment")
+    parser.add_argument("config", type=Path, help="run configuration with rollout.experiment")
+    parser.add_argument("--past", required=True, help="outcomes of before, path or URI")
+    parser.add_argument("--units-a-day", type=float, help="new units a day, for the plan's days")
+    parser.add_argument("--outcomes", help="outcomes so far; without it only the plan is told")
+    parser.add_argument("--name", help="the experiment's name, its hash's salt")
+    parser.add_argument("--baseline", help="version in service")
+    parser.add_argument("--candidate", help="version on trial")
+    parser.add_argument("--began", type=datetime.fromisoformat, help="ISO 8601, UTC")
+    parser.add_argument("--out", type=Path, help="folder of experiment.json and experiment.html")
+    given = parser.parse_args(arguments)
+    try:
+        print(_command(given))
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _command(given: argparse.Namespace) -> str:
+    from tidegate.config import load_config
+    from tidegate.data.sources import read_source
+    from tidegate.rollout.experiment_page import add_look, read_looks
+
+    config = load_config(given.config).rollout.experiment
+    if config is None:
+        raise BadInput(str(given.config), f"has no {_WHERE}", "write metric and smallest_effect")
+    looks = read_looks(given.out) if given.out is not None else ()
+    # What was planned at the first look holds: a plan after the fact would follow the outcomes.
+    plan = looks[0].plan if looks else None
+    if plan is None:
+        plan = plan_experiment(config, read_source([given.past]), units_a_day=given.units_a_day)
+    if given.outcomes is None:
+        return plan.model_dump_json(indent=2)
+    for option in ("name", "baseline", "candidate", "began", "out"):
+        if getattr(given, option) is None:
+            raise BadInput(f"--{option}", "is needed with --outcomes", "write it")
+    began: datetime = given.began
+    result = judge_experiment(
+        config,
+        read_source([given.outcomes]),
+        name=given.name,
+        baseline=given.baseline,
+        candidate=given.candidate,
+        plan=plan,
+        began=began.replace(tzinfo=UTC) if began.tzinfo is None else began,
+        now=datetime.now(UTC),
+    )
+    add_look(given.out, result)
+    return f"{result.verdict}: {result.says}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
