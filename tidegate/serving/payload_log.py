@@ -50,6 +50,8 @@ _PRUNE_EVERY_SECONDS = 3600.0
 _PRUNE_HOLD_SECONDS = 86_400.0
 _JUMP_SECONDS = 60.0
 _CLOSING_RETRY_SECONDS = 0.2
+_GIVE_WAY_ROWS = 50
+_GIVE_WAY_SECONDS = 0.0002
 
 Reason = Literal["full", "closed", "unreadable", "unwritten"]
 
@@ -139,6 +141,8 @@ class PayloadLog:
         self._writer, self._events, self._files = "", 0, 0
         self._clock_offset = now().timestamp() - elapsed()
         self._prune_at = elapsed()
+        # Arrow is imported now, and not beside the first requests.
+        self._schema.table([])
 
     def offer(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take rows to be kept, or drop and count what there is no room for.
@@ -260,6 +264,8 @@ class PayloadLog:
         for offer in offers:
             kept = by_hour.setdefault(hour_of(offer.at), [])
             for row in offer.rows:
+                if self._events % _GIVE_WAY_ROWS == 0:
+                    _give_way()
                 try:
                     whole = self._identified(row, offer.at)
                     sampled = self._schema.keeps(whole["row_id"] or whole["event_id"])
@@ -287,7 +293,7 @@ class PayloadLog:
 
         buffer = io.BytesIO()
         try:
-            made = self._schema.table(rows)
+            made = self._schema.table(rows, give_way=_give_way)
             pq.write_table(made.table, buffer, compression="zstd")
         except Exception as error:  # noqa: BLE001 - what cannot be written now never can be
             self._give_up(len(rows), error)
@@ -339,6 +345,11 @@ class PayloadLog:
         for name, number in more.items():
             if name in _EXPORTED:
                 _EXPORTED[name].inc(number)
+
+
+def _give_way() -> None:
+    """Let the threads that answer run: a thread that computes is not interrupted for 5 ms."""
+    time.sleep(_GIVE_WAY_SECONDS)
 
 
 def _key(config: PayloadLogConfig, key: bytes | None) -> bytes:
