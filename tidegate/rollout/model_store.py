@@ -69,6 +69,7 @@ class ModelStore:
                 run_digest=run_digest,
                 released_at=_now(),
                 previous=None if current is None else current.version,
+                source_digest=manifest.source_digest,
             )
             self._put_in_service(release)
             return release
