@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from tidegate.decision_rule import apply_map
 from tidegate.evaluation.crossfit import Rows
 from tidegate.evaluation.intervals import FloatArray, wilson
 from tidegate.records import CalibrationMap, CalibrationReport, Interval, ReliabilityBin
@@ -88,18 +89,6 @@ def cross_validated_losses(rows: Rows) -> Mapping[str, float]:
 def fit_map(method: str, rows: Rows) -> CalibrationMap:
     """Fit one map: ``identity``, ``platt``, ``beta``, ``isotonic`` or ``venn_abers``."""
     return _FITS[method](rows)
-
-
-def apply_map(fitted: CalibrationMap, scores: FloatArray) -> FloatArray:
-    """Return the mapped scores; maps never decrease."""
-    if fitted.method == "identity":
-        return scores
-    if fitted.method in {"platt", "beta"}:
-        rise, fall, shift = fitted.coefficients
-        inside = np.clip(scores, _EDGE, 1 - _EDGE)
-        logit = rise * np.log(inside) - fall * np.log1p(-inside) + shift
-        return np.asarray(0.5 * (1 + np.tanh(logit / 2)))
-    return np.asarray(np.interp(scores, fitted.knots, fitted.values))
 
 
 def reliability_curve(rows: Rows, *, confidence: float) -> tuple[ReliabilityBin, ...]:
@@ -172,8 +161,12 @@ def calibration_error(rows: Rows, *, confidence: float) -> tuple[float, Interval
 
 
 def _bins(score: FloatArray) -> list[npt.NDArray[np.int64]]:
+    """Return the rows of each bin, about as many in each; rows of one score stay together."""
     order = np.argsort(score, kind="stable")
-    return [own for own in np.array_split(order, min(_BINS, score.size)) if own.size]
+    ranked = score[order]
+    wished = [part[0] for part in np.array_split(np.arange(score.size), _BINS) if part.size]
+    starts = np.unique(np.searchsorted(ranked, ranked[wished], side="left"))
+    return np.split(order, starts[1:])
 
 
 def _identity(rows: Rows) -> CalibrationMap:

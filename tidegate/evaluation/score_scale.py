@@ -54,10 +54,5 @@ def reference_mapping(scores: FloatArray, reference: FloatArray, *, name: str) -
     )
 
 
-def to_reference(mapping: ReferenceMapping, scores: FloatArray) -> FloatArray:
-    """Return this model's scores on the reference's scale; the order of rows stays."""
-    return np.asarray(np.interp(scores, mapping.knots, mapping.values))
-
-
 def _above(ascending: FloatArray, cuts: FloatArray) -> FloatArray:
     return 1 - np.searchsorted(ascending, cuts) / ascending.size

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegate.config import PolicyConfig
+from tidegate.decision_rule import segment_name
 from tidegate.evaluation.crossfit import Rows
 from tidegate.evaluation.objectives import Choice, choose
 from tidegate.records import SegmentThreshold, Threshold
@@ -43,7 +44,7 @@ def choose_by_segment(
         By name. A segment whose share of the risk shows nothing has no threshold: nothing is
         acted on there.
     """
-    names = np.array([_named(value) for value in segments], dtype=object)
+    names = np.array([segment_name(value) for value in segments], dtype=object)
     found: dict[str, tuple[float, Choice]] = {}
     members = {name: names == name for name in sorted(set(names))}
     open_segments = list(members)
@@ -79,8 +80,3 @@ def choose_by_segment(
 
 def _exhausted(threshold: Threshold | None, rows: int) -> bool:
     return threshold is not None and threshold.flagged == rows
-
-
-def _named(value: object) -> str:
-    missing = value is None or (isinstance(value, float) and np.isnan(value))
-    return "(none)" if missing else str(value)

@@ -17,7 +17,7 @@ from tidegate.errors import BadInput
 from tidegate.features.featurizer import Featurizer
 from tidegate.models.interface import BINARY, Model, Scores
 from tidegate.models.target import score_of
-from tidegate.records import BundleManifest, Column, Params, Target
+from tidegate.records import BundleManifest, Column, DecisionRule, Params, Target
 
 FORMAT = 1
 DRIFT_REFERENCE = "drift_reference.parquet"
@@ -163,15 +163,16 @@ def write_bundle(
         )
 
 
-def with_threshold(
+def with_decision_rule(
     source: Path,
     target: Path,
     *,
     threshold: float | None,
     min_precision: float,
     confidence: float,
+    rule: DecisionRule | None = None,
 ) -> BundleManifest:
-    """Copy a bundle and give it the threshold that evaluation chose, or say there is none.
+    """Copy a bundle and give it the rule that evaluation chose, or say there is no threshold.
 
     Parameters
     ----------
@@ -181,26 +182,35 @@ def with_threshold(
         Rows that score at or above it are flagged; None when no cut keeps the promise.
     min_precision, confidence : float
         The promise the threshold was chosen for.
+    rule : DecisionRule, optional
+        What is served beside it; nothing without one.
 
     Raises
     ------
     BadInput
-        If `source` is no whole bundle.
+        If `source` is no whole bundle, or the rule names outputs that its model does not have.
     """
-    manifest = read_manifest(source)
+    manifest, rule = read_manifest(source), rule or DecisionRule()
+    strange = sorted(set(rule.class_thresholds) - set(manifest.target.outputs))
+    if strange:
+        raise BadInput(
+            str(source),
+            f"has no output {strange[0]!r}, for which the rule has a threshold",
+            "evaluate this bundle's own scores",
+        )
     with store.new_directory(target) as scratch:
         for file in manifest.files:
             (scratch / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / file, scratch / file)
         return _write_manifest(
             scratch,
-            BundleManifest.model_validate(
-                manifest.model_dump()
-                | {
+            manifest.model_copy(
+                update={
                     "created_at": _now(),
                     "threshold": threshold,
                     "min_precision": min_precision,
                     "confidence": confidence,
+                    "rule": rule,
                 }
             ),
         )
@@ -340,6 +350,9 @@ def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:
 
 def _version_of(manifest: BundleManifest) -> str:
     content = manifest.model_dump(mode="json", exclude=_NOT_CONTENT)
+    if manifest.rule == DecisionRule():
+        # A bundle that serves by its threshold alone is the same as before there were rules.
+        del content["rule"]
     return store.digest_json(content)[:_VERSION_DIGITS]
 
 

@@ -186,7 +186,8 @@ def _loaded_baseline(
     if missing:
         problem = f"it needs column {min(missing)!r}, which this data lacks"
         return _benchmark_instead(baseline, problem), None
-    return baseline.model_copy(update={"threshold": bundle.manifest.threshold}), bundle
+    serves_by = {"threshold": bundle.manifest.threshold, "rule": bundle.manifest.rule}
+    return baseline.model_copy(update=serves_by), bundle
 
 
 def _benchmark_instead(wanted: BaselineModel, problem: str) -> BaselineModel:

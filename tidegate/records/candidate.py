@@ -13,7 +13,8 @@ class BaselineModel(Record):
     """The model that a candidate is compared with.
 
     `bundle` is None for the benchmark model, which every search trains; `threshold` is then
-    chosen on its own validation scores. `note` says why a wanted baseline was not used.
+    chosen on its own validation scores. `rule` is what the bundle serves by beside its threshold.
+    `note` says why a wanted baseline was not used.
     """
 
     kind: Literal["configured", "in_service", "benchmark_model"]
@@ -22,6 +23,7 @@ class BaselineModel(Record):
     bundle: str | None = None
     threshold: float | None = None
     note: str | None = None
+    rule: DecisionRule = DecisionRule()
 
 
 class Candidate(Record):

@@ -38,8 +38,10 @@ class DecisionRule(Record):
     A row whose score is at least the threshold of its segment (its value in the input column
     `segment_column`; the bundle's threshold for any other value, none where it is None) is
     flagged; one that reaches `review_threshold` and is not flagged goes to review. With
-    `class_thresholds`, a class whose probability reaches its own threshold flags. Thresholds are
-    on the model's own scale; `calibration` and `scale` say what is answered beside the score.
+    `class_thresholds`, an output whose probability reaches its own threshold is named for the row;
+    whether the row is flagged goes by its score. Thresholds are on the model's own scale;
+    `calibration` and `scale` say what is answered beside the score, the scale before the
+    calibration (`tidegate.decision_rule.answered_scores`).
     """
 
     review_threshold: float | None = None
@@ -48,3 +50,32 @@ class DecisionRule(Record):
     class_thresholds: Mapping[str, float | None] = {}
     calibration: CalibrationMap | None = None
     scale: ReferenceMapping | None = None
+
+
+class UnreadableFile(Record):
+    """A file of the payload log that a reading left out, and why."""
+
+    name: str
+    problem: str
+
+
+class LogReading(Record):
+    """What a reading of the payload log found between `since` and `until` (UTC, ISO 8601).
+
+    `rows` are those returned. `duplicates` came twice and count once. `late_rows` are among the
+    rows: they lay in a folder of a later hour than their time. `misplaced_rows` are not: their time
+    is missing, or so far from the hour of their folder that a clock must have been wrong.
+    `unreadable` files stay where they are. `absent_columns` were asked for and are in no file;
+    `retyped_columns` had several types and came as text.
+    """
+
+    since: str
+    until: str
+    rows: int
+    files: int
+    duplicates: int = 0
+    late_rows: int = 0
+    misplaced_rows: int = 0
+    unreadable: tuple[UnreadableFile, ...] = ()
+    absent_columns: tuple[str, ...] = ()
+    retyped_columns: tuple[str, ...] = ()
