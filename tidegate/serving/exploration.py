@@ -8,25 +8,23 @@ JASA 47, 1952) gives estimates of all flagged rows that are free of the model's 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tidegate.config import ExplorationConfig
 from tidegate.errors import BadInput
-from tidegate.records.serving import ServedDecision
 from tidegate.serving.keyed_draw import checked_key, read_key, uniform
 
 _WHERE = "serving.exploration"
 
 
-@dataclass(frozen=True)
-class Explored:
+class Explored(NamedTuple):
     """What was answered for each row, in the order asked; all three have one entry a row.
 
     `probabilities` holds the chance with which that row's action was drawn; it is 1 where nothing
     else could have been drawn.
     """
 
-    actions: tuple[ServedDecision, ...]
+    actions: tuple[str, ...]
     explored: tuple[bool, ...]
     probabilities: tuple[float, ...]
 
@@ -78,7 +76,7 @@ class Exploration:
 
     def explore(
         self,
-        decisions: Sequence[ServedDecision],
+        decisions: Sequence[str],
         row_ids: Sequence[str | None],
         segments: Sequence[str | None],
         classes: Sequence[Collection[str] | str | None],
@@ -87,8 +85,8 @@ class Exploration:
 
         Parameters
         ----------
-        decisions : sequence
-            What the thresholds say.
+        decisions : sequence of str
+            What the thresholds say: ``flagged``, ``review`` or ``leave``.
         row_ids : sequence of str or None
             The client's id of each row. A row without one keeps its decision: no label could
             come back for it.
@@ -112,11 +110,11 @@ class Exploration:
 
     def _draw(
         self,
-        decision: ServedDecision,
+        decision: str,
         row_id: str | None,
         segment: str | None,
         classes: Collection[str] | str | None,
-    ) -> tuple[ServedDecision, bool, float]:
+    ) -> tuple[str, bool, float]:
         share, other = self._offer(decision, segment, classes)
         if row_id is None or share == 0.0:
             return decision, False, 1.0
@@ -126,10 +124,10 @@ class Exploration:
 
     def _offer(
         self,
-        decision: ServedDecision,
+        decision: str,
         segment: str | None,
         classes: Collection[str] | str | None,
-    ) -> tuple[float, ServedDecision]:
+    ) -> tuple[float, str]:
         """Return how likely the decision changes, and to what."""
         if decision == "leave":
             return self._config.review_share, "review"
