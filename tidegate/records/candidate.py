@@ -43,7 +43,8 @@ class BundleManifest(Record):
     """``bundle.json``: what serves, under which contract, and the digests that prove it.
 
     A bundle that evaluation has not seen yet has no threshold and no promise (None).
-    `probe_scores` are the scores of rows that every bundle makes up for itself.
+    `probe_scores` are the scores of rows that every bundle makes up for itself. `history` names
+    the inputs that a new account has none of.
     """
 
     name: str
@@ -62,6 +63,14 @@ class BundleManifest(Record):
     libraries: Mapping[str, str]
     probe_scores: tuple[float, ...] = ()
     rule: DecisionRule = DecisionRule()
+    history: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> Mapping[str, tuple[str, ...]]:
+        """The inputs that a request of each path must have."""
+        names = tuple(column.name for column in self.inputs)
+        new = tuple(name for name in names if name not in self.history)
+        return {"full": names, "new_account": new} if self.history else {"full": names}
 
 
 class Release(Record):
