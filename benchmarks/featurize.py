@@ -6,7 +6,8 @@ on a table's; each in a process of its own, one after the other. The last line i
 
 ``python benchmarks/featurize.py --cleaning TABLE --column TEXT --label Y --split S`` says what each
 cleaning rule does to the average precision of a logistic regression on the same features;
-``--families TABLE`` with the same options compares the families.
+``--families TABLE`` with the same options compares the families, ``--hashed TABLE`` terms of a
+vocabulary with hashed ones.
 """
 
 import argparse
@@ -159,6 +160,32 @@ def families(options: argparse.Namespace) -> dict[str, Any]:
     return figures
 
 
+def hashes(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the average precision of a logistic regression on hashed terms by their bits."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import average_precision_score
+
+    from tidegate.config import FeatureConfig
+    from tidegate.features.featurizer import Featurizer
+    from tidegate.records import Column
+
+    train, test = halves(options.hashed, options)
+    y, z = (rows[options.label].astype(int).to_numpy() for rows in (train, test))
+    columns = (Column(name=options.column, kind="text"),)
+    settings: dict[str, dict[str, Any]] = {"vocabulary": {"max_inner_features": 0}}
+    for bits in (12, 14, 16, 17, 18):
+        settings[f"{bits} bits"] = {"terms": "hashed", "hashed_bits": bits, "max_inner_features": 0}
+    figures: dict[str, Any] = {}
+    for name, told in settings.items():
+        config = FeatureConfig.model_validate({"embedding": "none", **told})
+        featurizer = Featurizer.fit(train, columns, y, config)
+        X, Z = (featurizer.transform(rows).csr("words+chars") for rows in (train, test))
+        model = LogisticRegression(C=4, solver="liblinear").fit(X, y)
+        figures[name] = round(average_precision_score(z, model.decision_function(Z)), 4)
+        print(f"| {name} | {figures[name]:.4f} |", flush=True)
+    return figures
+
+
 def ablate(options: argparse.Namespace) -> dict[str, Any]:
     """Return the average precision with no rule, each rule alone, and the default."""
     from scipy import sparse
@@ -206,13 +233,15 @@ def main() -> None:
     )
     parser.add_argument("--cleaning", type=Path)
     parser.add_argument("--families", type=Path)
+    parser.add_argument("--hashed", type=Path)
     parser.add_argument("--one", choices=SIDES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if options.one is not None:
         print(json.dumps(measure(options.one, texts_of(options, options.rows[0]))))
         return
-    run = ablate if options.cleaning else families if options.families else compare
+    asked = ((options.cleaning, ablate), (options.families, families), (options.hashed, hashes))
+    run = next((run for table, run in asked if table is not None), compare)
     print(json.dumps(run(options)))
 
 

@@ -1,4 +1,4 @@
-"""Scored tables to a decision, and the bundle that carries the threshold."""
+"""Scored tables to a decision, and the bundle that serves by it."""
 
 from kfp import dsl
 
@@ -20,8 +20,9 @@ def evaluate(
 
     from components.kubeflow_ui import log_curves, log_report
     from tidegate.config import PolicyConfig
+    from tidegate.evaluation.served_rule import served_rule
     from tidegate.evaluation.steps import evaluate_candidate
-    from tidegate.models.bundle import with_threshold
+    from tidegate.models.bundle import with_decision_rule
 
     rules = PolicyConfig.model_validate_json(policy)
     report = evaluate_candidate(
@@ -31,12 +32,13 @@ def evaluate(
         model_store=Path(model_store),
         run_digest=run_digest,
     )
-    with_threshold(
+    with_decision_rule(
         Path(candidate.path) / "bundle",
         Path(bundle.path),
         threshold=report.threshold,
         min_precision=report.min_precision,
         confidence=report.confidence,
+        rule=served_rule(report, rules),
     )
     log_report(metrics, report)
     log_curves(curves, Path(evaluation.path), report)

@@ -1,5 +1,6 @@
 """Synthetic posts: small tables that behave like moderation data and hold nobody's words."""
 
+import importlib
 import sys
 import textwrap
 from collections.abc import Callable
@@ -100,3 +101,10 @@ def features(tmp_path):
 def toy_encoder(tmp_path_factory) -> str:
     """Return the folder of an encoder of random weights: 2 layers, 32 dimensions, 60 words."""
     return str(write_toy_encoder(tmp_path_factory.mktemp("encoder")))
+
+
+@pytest.fixture
+def kserve_models(monkeypatch):
+    # KServe reads the command line of whoever imports it.
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
+    return [importlib.import_module("kserve.models"), importlib.import_module("kubernetes.client")]

@@ -1,5 +1,6 @@
 """What a retrain is given: the digests that its caches go by, its baseline, its steps' settings."""
 
+import contextlib
 import importlib.metadata
 import json
 from collections.abc import Mapping
@@ -11,8 +12,8 @@ from tidegate.data.functional_suite import suite_uri
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
 from tidegate.models.catalogue import algorithm
-from tidegate.records import BaselineModel
 from tidegate.rollout.baseline import find_baseline
+from tidegate.rollout.model_store import ModelStore
 from tidegate.search.backends import cluster_settings
 from tidegate.search.warmstart import AUTO
 from tidegate.store import code_digest, digest_json, read_json
@@ -78,7 +79,7 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         "data": config.data.model_dump_json(),
         "validation": config.validation.model_dump_json(),
         "features": _with_mitigation(config).model_dump_json(),
-        "search_settings": _with_start(config.search, baseline).model_dump_json(),
+        "search_settings": _with_start(config, store, digests["source"]).model_dump_json(),
         "cluster": cluster_settings(config),
         "policy": config.policy.model_dump_json(),
         "baseline": baseline.model_dump_json(),
@@ -96,7 +97,8 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
 def _tables(data: DataConfig) -> tuple[str, ...]:
     """Return every table that ingest reads."""
     suites = map(suite_uri, data.functional_tests)
-    return (*data.source, *([data.golden_set] if data.golden_set else []), *suites)
+    golden = [data.golden_set] if data.golden_set else []
+    return (*data.source, *golden, *data.unlabelled, *suites)
 
 
 def _with_mitigation(config: RunConfig) -> FeatureConfig:
@@ -109,11 +111,26 @@ def _with_mitigation(config: RunConfig) -> FeatureConfig:
     return config.features_in_time.model_copy(update={"reweight_groups": True})
 
 
-def _with_start(search: SearchConfig, baseline: BaselineModel) -> SearchConfig:
-    """Let an automatic warm start be from the released model of this name, if there is one."""
-    if search.warm_start != AUTO or baseline.kind != "in_service":
-        return search
-    return search.model_copy(update={"warm_start": baseline.bundle})
+def _with_start(config: RunConfig, model_store: Path, source_digest: str) -> SearchConfig:
+    """Let an automatic warm start be from the last release of this name that had other data.
+
+    A release of the same data says nothing new, and a search that started from it would not be
+    the one in the cache: the start is what it was before that data's first release.
+    """
+    if config.search.warm_start != AUTO:
+        return config.search
+    store = ModelStore(model_store)
+    releases = list(store.history(config.name))
+    current = store.current(config.name)
+    if current is not None and current not in releases[-1:]:
+        releases.append(current)
+    sources = [release.source_digest for release in releases]
+    before = sources.index(source_digest) if source_digest in sources else len(releases)
+    for release in reversed(releases[:before]):
+        with contextlib.suppress(BadInput):  # an old version may be gone or damaged
+            start = str(store.bundle_folder(release))
+            return config.search.model_copy(update={"warm_start": start})
+    return config.search
 
 
 def _versions() -> dict[str, str]:

@@ -10,9 +10,9 @@ import threading
 
 import pytest
 
+from tidegate.cluster_api import EXPERIMENTS, PODS, TRIALS, Clock, ClusterApi, ClusterError
 from tidegate.doctor.api import Api
 from tidegate.doctor.control_plane import Cluster, check_katib, served_groups
-from tidegate.search.cluster_api import EXPERIMENTS, PODS, TRIALS, Clock, ClusterApi, ClusterError
 
 kmock = pytest.importorskip("kmock")
 

@@ -7,12 +7,12 @@ import pytest
 from tests.fake_katib import FakeKatib, workspace_of
 from tests.fake_kubernetes import FakeClock, FakeKubernetes
 from tidegate import store
+from tidegate.cluster_api import ClusterApi
 from tidegate.config import ClusterConfig, SearchConfig
 from tidegate.errors import BadInput
 from tidegate.models.catalogue import load_model
 from tidegate.records import SearchResult, TrialResult
 from tidegate.search import backends, katib_runs, local
-from tidegate.search.cluster_api import ClusterApi
 from tidegate.search.local import SearchFailed
 from tidegate.search.progress import SearchProgress
 from tidegate.search.space import contains

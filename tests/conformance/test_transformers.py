@@ -39,8 +39,10 @@ LABELS = np.array([1, 0, 1, 0, 0, 0] * 3, dtype=np.int8)
 
 
 @functools.cache
-def config():
+def config(terms):
     return FeatureConfig(
+        terms=terms,
+        hashed_bits=9,
         max_word_features=50,
         max_char_features=80,
         min_rows_with_term=1,
@@ -50,7 +52,8 @@ def config():
 
 
 def fitted(record, values=None):
-    return record.build(config()).fit(TRAIN[record.modality] if values is None else values, LABELS)
+    unfitted = record.build(config("vocabulary")) or record.build(config("hashed"))
+    return unfitted.fit(TRAIN[record.modality] if values is None else values, LABELS)
 
 
 def dense(X):

@@ -40,7 +40,6 @@ CONFIG = {
         "trials": 3,
         "minutes": 2,
         "parallel": 1,
-        "warm_start": None,  # a released model to start from would make the next search another
     },
 }
 

@@ -19,12 +19,13 @@ from tidegate.models.bundle import (
     drift_reference,
     load_bundle,
     read_manifest,
-    with_threshold,
+    with_decision_rule,
     write_bundle,
 )
+from tidegate.models.decisions import decide
 from tidegate.models.interface import Algorithm, Setting
-from tidegate.models.scoring import score_table
-from tidegate.records import Column
+from tidegate.models.scoring import score_source, score_table
+from tidegate.records import CalibrationMap, Column, DecisionRule
 
 COLUMNS = (
     Column(name="body", kind="text"),
@@ -116,7 +117,7 @@ def written(trained, tmp_path):
 
 def release(source, target, **changes):
     given = {"threshold": 0.6, "min_precision": 0.9, "confidence": 0.95}
-    return with_threshold(source, target, **(given | changes))
+    return with_decision_rule(source, target, **(given | changes))
 
 
 def test_a_loaded_bundle_scores_as_the_model_that_was_written(written, trained):
@@ -164,6 +165,35 @@ def test_the_threshold_comes_with_its_promise_and_a_version_of_its_own(written, 
     assert bundle.manifest == manifest
     new = rows(10, seed=3)
     np.testing.assert_array_equal(bundle.score(new), load_bundle(written).score(new))
+
+
+def test_the_whole_rule_is_served_and_another_rule_is_another_version(written, tmp_path):
+    rule = DecisionRule(
+        review_threshold=0.3,
+        segment_column="country",
+        segment_thresholds={"de": 0.0, "fr": None},
+        calibration=CalibrationMap(method="platt", coefficients=(1.0, 1.0, 0.5)),
+    )
+    plain = release(written, tmp_path / "plain")
+    manifest = release(written, tmp_path / "ruled", rule=rule)
+    assert manifest.version != plain.version
+    bundle = load_bundle(tmp_path / "ruled")
+    assert bundle.manifest.rule == rule
+    new = rows(10, seed=3)
+    scored = score_source(bundle, new)
+    german = (new["country"] == "de").to_numpy()
+    assert set(scored["decision"][german]) == {"flagged"}
+    assert set(scored["decision"][~german]) <= {"review", "leave"}
+    assert scored["flagged"].tolist() == german.tolist()
+    assert (scored["answered_score"] > scored["score"]).all()
+    unsegmented = decide(manifest, bundle.score(new))
+    assert (unsegmented.threshold == 0.6).all()
+
+
+def test_a_rule_for_outputs_that_the_model_lacks_is_refused(written, tmp_path):
+    with pytest.raises(BadInput, match="has no output 'hate'"):
+        release(written, tmp_path / "x", rule=DecisionRule(class_thresholds={"hate": 0.5}))
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_bundle_can_be_given_its_threshold_in_place(written):

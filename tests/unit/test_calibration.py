@@ -115,6 +115,22 @@ def test_the_curve_holds_every_row_once_and_its_intervals_hold_the_truth():
     assert inside / total >= 0.93
 
 
+def test_rows_of_one_score_stay_in_one_bin_whatever_their_order():
+    rng = np.random.default_rng(12)
+    score, label, _ = drawn(rng, 600)
+    rows = (np.round(score, 1), label, rng.choice([0.3, 1.0], 600))
+    shuffle = rng.permutation(600)
+    curve = reliability_curve(rows, confidence=0.95)
+    assert sum(part.rows for part in curve) == 600
+    ranked, ends = np.sort(rows[0]), np.cumsum([part.rows for part in curve])[:-1]
+    assert len(curve) > 3
+    assert (ranked[ends - 1] < ranked[ends]).all()
+    again = reliability_curve((rows[0][shuffle], label[shuffle], rows[2][shuffle]), confidence=0.95)
+    assert [part.rows for part in again] == [part.rows for part in curve]
+    found = [part.violating for part in curve]
+    assert [part.violating for part in again] == pytest.approx(found)
+
+
 @pytest.mark.parametrize("shift", [0.0, 0.03, 0.1])
 def test_the_errors_interval_covers_it_whether_or_not_the_scores_are_calibrated(shift):
     rng = np.random.default_rng(7)

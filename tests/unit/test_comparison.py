@@ -129,7 +129,7 @@ def test_a_baseline_on_other_rows_is_refused(other, words):
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_cells_of_rows_give_the_interval_that_rows_give(monkeypatch, weighted):
+def test_the_influence_function_gives_the_interval_that_resampled_rows_give(monkeypatch, weighted):
     holdout = scored(rows=6000)
     if weighted:
         holdout["weight"] = np.where(holdout["id"] % 3 == 0, 0.3, 1.0)
@@ -138,12 +138,12 @@ def test_cells_of_rows_give_the_interval_that_rows_give(monkeypatch, weighted):
     baseline = beside(holdout, other, 0.4)
     by_rows = compare(holdout, 0.6, baseline, confidence=0.95).differences
     monkeypatch.setattr(comparison, "_MOST_ROWS", 1000)
-    by_cells = compare(holdout, 0.6, baseline, confidence=0.95).differences
+    at_once = compare(holdout, 0.6, baseline, confidence=0.95).differences
     for name, of_rows in by_rows.items():
-        of_cells = by_cells[name]
-        assert of_cells.difference == of_rows.difference
+        of_all = at_once[name]
+        assert of_all.difference == pytest.approx(of_rows.difference, abs=1e-5)
         width = of_rows.difference_ci[1] - of_rows.difference_ci[0]
-        assert of_cells.difference_ci == pytest.approx(of_rows.difference_ci, abs=0.12 * width)
+        assert of_all.difference_ci == pytest.approx(of_rows.difference_ci, abs=0.12 * width)
 
 
 def test_a_million_rows_are_compared_in_bounded_time():
@@ -154,7 +154,7 @@ def test_a_million_rows_are_compared_in_bounded_time():
     holdout = pd.DataFrame({"label": label, "score": score})
     begin = time.process_time()
     compare(holdout, 0.6, beside(holdout, score**2), confidence=0.95)
-    assert time.process_time() - begin < 20
+    assert time.process_time() - begin < 5
 
 
 def test_five_thousand_rows_take_a_few_seconds():

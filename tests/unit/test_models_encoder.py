@@ -9,7 +9,7 @@ from tidegate.features.blocks import Blocks
 from tidegate.features.encoders import read_encoder
 from tidegate.models.encoder import ENCODER
 from tidegate.models.encoder_shape import shape_of
-from tidegate.models.interface import Evaluation, Setting
+from tidegate.models.interface import Evaluation, NotEnoughTime, Setting
 from tidegate.models.onnx_encoder import quantize, scoring_session, write_graph
 from tidegate.models.tokens import batches_by_length, tokenized, tokenizer_of
 
@@ -80,9 +80,18 @@ def test_a_curve_is_reported_and_learning_ends_within_its_seconds(toy_encoder):
     assert [point.step for point in curve] == [3, 6, 9, 12]
     curve.clear()
     began = time.monotonic()
-    fitted(toy_encoder, Evaluation(X, y, np.ones(len(y)), curve.append), seconds=0.5, mode="frozen")
-    assert 1 <= len(curve) < 16
+    evaluation = Evaluation(X, y, np.ones(len(y)), curve.append)
+    fitted(toy_encoder, evaluation, seconds=6.0, mode="frozen", epochs=10_000)
+    assert curve
     assert time.monotonic() - began < 20
+
+
+def test_seconds_in_which_nothing_can_be_learned_are_given_back(toy_encoder):
+    X, y = posts(seed=1)
+    curve = []
+    with pytest.raises(NotEnoughTime, match=r"a pass over the rows takes \d+ s, and 0 s are left"):
+        fitted(toy_encoder, Evaluation(X, y, np.ones(len(y)), curve.append), seconds=0.5)
+    assert not curve
 
 
 def test_the_context_and_the_reply_are_two_segments(toy_encoder):

@@ -155,6 +155,17 @@ def test_a_reference_run_is_the_norm(tmp_path):
     } <= warned
 
 
+def test_groups_that_only_evaluation_rows_name_are_not_called_unseen(tmp_path):
+    table = posts()
+    table["target"] = [None if row < 210 else ["a", "b"] for row in range(300)]
+    report = _check(table, tmp_path / "a")
+    assert _failed(report, "warning") == []
+    named = posts()
+    named["target"] = [["a"] if row < 210 else ["b"] for row in range(300)]
+    warned = _failed(_check(named, tmp_path / "b"), "warning")
+    assert ("holdout", "expect_column_values_to_be_in_set", "target") in warned
+
+
 def test_a_column_that_vanished_or_changed_its_kind_shuts_the_gate(tmp_path):
     reference, _ = _ingested(posts(), tmp_path / "reference")
     config = ValidationConfig(reference=str(reference))

@@ -1,6 +1,6 @@
 """RunConfig: the one YAML file, a module a section."""
 
-from tidegate.config.cluster import ClusterConfig, Pool, StepResources, Toleration
+from tidegate.config.cluster import ClusterConfig, Pool, ServiceConfig, StepResources, Toleration
 from tidegate.config.data import (
     RESERVED_COLUMNS,
     DataConfig,
@@ -39,6 +39,7 @@ __all__ = [
     "RunConfig",
     "SearchConfig",
     "Section",
+    "ServiceConfig",
     "ServingConfig",
     "SplitRule",
     "StepResources",

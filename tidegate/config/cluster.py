@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tidegate.config.section import Section
 
@@ -41,6 +41,45 @@ class StepResources(Section):
     gpus: Annotated[int, Field(ge=0)] = 0
 
 
+class ServiceConfig(Section):
+    """The InferenceService that releases step."""
+
+    name: str = "moderation"
+    image: str = Field(
+        "tidegate/serving:0.1.0", description="image of the model server; pin it by digest"
+    )
+    models: str | None = Field(
+        None,
+        description="address of the model store for KServe [pvc://WORKSPACE_CLAIM/models]",
+    )
+    min_replicas: Annotated[int, Field(ge=1)] = 2
+    max_replicas: Annotated[int, Field(ge=1)] = 6
+    cpu: Annotated[float, Field(gt=0)] = 1.0
+    memory_gib: Annotated[float, Field(gt=0)] = 1.0
+    memory_limit_gib: Annotated[float, Field(gt=0)] = 2.0
+    payload_receiver: str | None = Field(
+        None, description="address that KServe's logger posts requests and responses to"
+    )
+
+    secret: str | None = Field(
+        None, description="secret whose keys the model server gets as environment variables"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ServiceConfig":
+        if self.max_replicas < self.min_replicas:
+            raise ValueError(
+                f"max_replicas must be at least min_replicas, got {self.max_replicas} and "
+                f"{self.min_replicas}; write max_replicas: {self.min_replicas}"
+            )
+        if self.memory_limit_gib < self.memory_gib:
+            raise ValueError(
+                f"memory_limit_gib must be at least memory_gib, got {self.memory_limit_gib} and "
+                f"{self.memory_gib}; write memory_limit_gib: {self.memory_gib}"
+            )
+        return self
+
+
 class ClusterConfig(Section):
     """Where the pipeline runs on Kubernetes."""
 
@@ -60,6 +99,7 @@ class ClusterConfig(Section):
     search_step: StepResources | None = Field(
         None, description="what the search asks for when its trials run in it [cpu, memory_gib]"
     )
+    service: ServiceConfig = ServiceConfig()
     currency: str = "USD"
     pools: Mapping[Literal["cpu", "gpu"], Pool] = {"cpu": Pool(), "gpu": Pool()}
 

@@ -79,6 +79,9 @@ class DataConfig(Section):
     golden_set: str | None = Field(
         None, description="table of labelled rows that no model's decision influenced"
     )
+    unlabelled: Names = Field(
+        (), description="tables with the feature columns and no labels; search.distill uses them"
+    )
     functional_tests: Names = Field(
         (), description="suites to score: builtin, or tables in HateCheck's columns"
     )

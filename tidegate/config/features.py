@@ -26,6 +26,12 @@ class FeatureConfig(Section):
     """How columns become features."""
 
     cleaning: CleaningConfig = CleaningConfig()
+    terms: Literal["vocabulary", "hashed"] = Field(
+        "vocabulary", description="TF-IDF of the terms that training holds, or counts by hash"
+    )
+    hashed_bits: Annotated[int, Field(ge=8, le=22)] = Field(
+        17, description="terms: hashed: each kind of term has 2 ** so many features"
+    )
     max_word_features: Annotated[int, Field(ge=1)] = 40_000
     max_char_features: Annotated[int, Field(ge=1)] = 60_000
     max_inner_features: Annotated[int, Field(ge=0)] = Field(

@@ -72,6 +72,12 @@ class RolloutConfig(Section):
     max_pause_seconds: Annotated[float, Field(gt=0)] = Field(
         86_400.0, description="an inconclusive step that lasts longer is rolled back"
     )
+    max_unready_seconds: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="a candidate that does not answer for longer is rolled back"
+    )
+    max_outages: Annotated[int, Field(ge=0)] = Field(
+        2, description="times a candidate may stop answering before it is rolled back"
+    )
     kept_versions: Annotated[int, Field(ge=2)] = 5
     false_rollback_share: Share = Field(
         0.01, description="how often a release of an equal model may be rolled back, in all"

@@ -49,7 +49,9 @@ class SearchConfig(Section):
     )
     reserve_share: Share = Field(0.05, description="of the minutes, kept for the ensemble's step")
     warm_start: str | None = Field(
-        "auto", description="run directory or bundle whose best points are tried early; null: none"
+        "auto",
+        description="run directory or bundle whose best points are tried early; auto: the last "
+        "release of other data; null: none",
     )
     ensemble_members: Annotated[int, Field(ge=1)] = Field(
         3, description="how many trials may serve together as one model; 1 for a single one"

@@ -24,6 +24,10 @@ class PayloadLogConfig(Section):
     file_rows: Annotated[int, Field(ge=1)] = 10_000
     flush_seconds: Annotated[float, Field(gt=0)] = 30.0
     retention_days: Annotated[int, Field(ge=1)] = 90
+    key_variable: str = Field(
+        "TIDEGATE_PAYLOAD_LOG_KEY",
+        description="environment variable that holds the secret key of sample and redact",
+    )
 
 
 class ExplorationConfig(Section):

@@ -227,3 +227,33 @@ def _category_profile(values: "pd.Series[Any]") -> ColumnProfile:
     names = sorted(counts.index, key=lambda name: (-int(counts[name]), str(name)))
     listed = tuple(names) if len(names) <= _MAX_LISTED_CATEGORIES else None
     return ColumnProfile(null_share=float(values.isna().mean()), categories=listed)
+
+
+def read_texts(table: pd.DataFrame, config: DataConfig, notices: list[str]) -> dict[str, list[str]]:
+    """Return the text columns with "" for what is missing."""
+    texts = {}
+    for name in config.text:
+        if stored_kind(table[name]) != "string":
+            raise BadInput("data.text", f"column {name!r} does not hold text", "name another")
+        values = table[name].astype(object)
+        texts[name] = values.where(values.notna(), "").tolist()
+    empty = np.ones(len(table), dtype=np.bool_)
+    for values in texts.values():
+        empty &= np.fromiter((not value.strip() for value in values), np.bool_, len(table))
+    if texts and empty.all():
+        raise BadInput(
+            "data.text", f"every text in {', '.join(config.text)} is empty", "name another column"
+        )
+    if texts and empty.any():
+        notices.append(f"{int(empty.sum())} rows have an empty text")
+    return texts
+
+
+def stored_column(
+    table: pd.DataFrame, text: dict[str, list[str]], column: Column
+) -> "pd.Series[Any] | npt.NDArray[np.float64] | list[str]":
+    """Return a feature column as a snapshot stores it; a text column from `text`."""
+    if column.kind == "text":
+        return text[column.name]
+    values = table[column.name]
+    return as_numeric(values) if column.kind == "numeric" else as_names(values)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from tidegate import store
@@ -14,10 +13,11 @@ from tidegate.data import splits
 from tidegate.data.columns import (
     as_name_lists,
     as_names,
-    as_numeric,
     check_columns,
     choose_columns,
     profile_columns,
+    read_texts,
+    stored_column,
     stored_kind,
 )
 from tidegate.data.duplicates import find_duplicates
@@ -26,6 +26,7 @@ from tidegate.data.labels import read_labels, read_tasks, read_weights, target_o
 from tidegate.data.leaks import leak_notices
 from tidegate.data.sources import digest_sources, read_source, require_column
 from tidegate.data.times import read_times
+from tidegate.data.unlabelled import read_unlabelled
 from tidegate.errors import BadInput
 from tidegate.records import (
     CLASS,
@@ -35,6 +36,7 @@ from tidegate.records import (
     SPLITS,
     TASK_PREFIX,
     TIME,
+    UNLABELLED,
     WEIGHT,
     Column,
     Snapshot,
@@ -46,6 +48,8 @@ from tidegate.records import (
 __all__ = ["digest_sources", "ingest", "load_snapshot", "read_source", "read_split"]
 
 _RECORD = "snapshot.json"
+# Keys that name other tables, or leave the labelled rows as they are.
+_NO_SETTINGS = {"source", "golden_set", "functional_tests", "unlabelled"}
 
 
 def ingest(config: DataConfig, *, name: str, source_digest: str, out: Path) -> Snapshot:
@@ -71,11 +75,21 @@ def ingest(config: DataConfig, *, name: str, source_digest: str, out: Path) -> S
     table = read_source(config.source, as_text=text_like)
     check_columns(list(table.columns), config)
     snapshot, tables = build_snapshot(table, config, name=name, source_digest=source_digest)
-    golden = None
+    golden, unlabelled = None, None
     if config.golden_set is not None:
         golden = read_golden_set(config, snapshot.columns)
         snapshot = snapshot.model_copy(
             update={"notices": (*snapshot.notices, *_known_texts(golden, tables, config))}
+        )
+    if config.unlabelled:
+        known = [tables["validation"], tables["holdout"], *([] if golden is None else [golden])]
+        unlabelled, notice = read_unlabelled(config, snapshot.columns, tables["train"], known)
+        snapshot = snapshot.model_copy(
+            update={
+                "digest": store.digest_json([snapshot.digest, _table_digest(unlabelled)]),
+                "notices": (*snapshot.notices, notice),
+                "unlabelled_rows": len(unlabelled),
+            }
         )
     functional = None
     if config.functional_tests:
@@ -85,6 +99,8 @@ def ingest(config: DataConfig, *, name: str, source_digest: str, out: Path) -> S
             store.write_table(folder / "functional.parquet", functional)
         if golden is not None:
             store.write_table(folder / "golden.parquet", golden)
+        if unlabelled is not None:
+            store.write_table(folder / f"{UNLABELLED}.parquet", unlabelled)
         for split, frame in tables.items():
             store.write_table(folder / f"{split}.parquet", frame)
         store.write_record(folder / _RECORD, snapshot)
@@ -122,8 +138,8 @@ def read_golden_set(config: DataConfig, columns: Sequence[Column]) -> pd.DataFra
         raise BadInput(where, f"{uri}: {error.problem}", error.mend) from None
     known = names.notna().to_numpy()
     table, roles = table[known].reset_index(drop=True), roles[known].reset_index(drop=True)
-    text = _read_texts(table, config, [])
-    return roles.assign(**{column.name: _stored(table, text, column) for column in columns})
+    text = read_texts(table, config, [])
+    return roles.assign(**{column.name: stored_column(table, text, column) for column in columns})
 
 
 def _known_texts(
@@ -189,7 +205,7 @@ def build_snapshot(
     labels = roles[LABEL].to_numpy()
     splits.require_both_classes(codes, labels, rule)
 
-    text = _read_texts(table, config, notices)
+    text = read_texts(table, config, notices)
     joined = ["\n".join(parts) for parts in zip(*text.values(), strict=True)] or [""] * len(table)
     keep, duplicates = find_duplicates(joined, codes, drop=config.split.deduplicate)
     splits.require_both_classes(codes[keep], labels[keep], rule)
@@ -198,7 +214,7 @@ def build_snapshot(
     notices += passed_over
     target = target_of(names.tolist(), keep & (codes == splits.TRAIN), tasks, config)
     whole = _with_target(roles, names, tasks, target)
-    whole = whole.assign(**{column.name: _stored(table, text, column) for column in columns})
+    whole = whole.assign(**{column.name: stored_column(table, text, column) for column in columns})
     tables: dict[SplitName, pd.DataFrame] = {
         split: whole[keep & (codes == code)].reset_index(drop=True)
         for code, split in enumerate(SPLITS)
@@ -206,7 +222,7 @@ def build_snapshot(
     train = tables["train"]
     notices += leak_notices(train, columns, train[LABEL].to_numpy())
     content = {split: _table_digest(frame) for split, frame in tables.items()}
-    settings = config.model_dump(mode="json", exclude={"source", "golden_set", "functional_tests"})
+    settings = config.model_dump(mode="json", exclude=_NO_SETTINGS)
     return Snapshot(
         name=name,
         digest=store.digest_json({"tables": content, "config": settings}),
@@ -324,37 +340,6 @@ def _assign(table: pd.DataFrame, roles: pd.DataFrame, config: DataConfig) -> spl
     codes = np.full(len(table), splits.UNDECIDED, dtype=np.int8)
     codes[timed] = splits.split_by_time(roles[TIME][timed].astype("int64").to_numpy(), rule)
     return codes
-
-
-def _read_texts(
-    table: pd.DataFrame, config: DataConfig, notices: list[str]
-) -> dict[str, list[str]]:
-    """Return the text columns with "" for what is missing."""
-    texts = {}
-    for name in config.text:
-        if stored_kind(table[name]) != "string":
-            raise BadInput("data.text", f"column {name!r} does not hold text", "name another")
-        values = table[name].astype(object)
-        texts[name] = values.where(values.notna(), "").tolist()
-    empty = np.ones(len(table), dtype=np.bool_)
-    for values in texts.values():
-        empty &= np.fromiter((not value.strip() for value in values), np.bool_, len(table))
-    if texts and empty.all():
-        raise BadInput(
-            "data.text", f"every text in {', '.join(config.text)} is empty", "name another column"
-        )
-    if texts and empty.any():
-        notices.append(f"{int(empty.sum())} rows have an empty text")
-    return texts
-
-
-def _stored(
-    table: pd.DataFrame, text: dict[str, list[str]], column: Column
-) -> "pd.Series[Any] | npt.NDArray[np.float64] | list[str]":
-    if column.kind == "text":
-        return text[column.name]
-    values = table[column.name]
-    return as_numeric(values) if column.kind == "numeric" else as_names(values)
 
 
 def _table_digest(frame: pd.DataFrame) -> str:

@@ -41,7 +41,7 @@ class Right:
 #: Rights of the ServiceAccount that pipeline steps run as (``cluster.service_account``).
 PIPELINE_RIGHTS = (
     Right("argoproj.io", "workflowtaskresults", ("create", "patch"), "Argo's executor"),
-    Right("", "pods", ("get", "list"), "the KFP launcher, tidegate.search.cluster_api"),
+    Right("", "pods", ("get", "list"), "the KFP launcher, tidegate.cluster_api"),
     Right("", "configmaps", ("get",), "the KFP launcher", only="kfp-launcher"),
     Right("", "secrets", ("get",), "the KFP launcher", only="mlpipeline-minio-artifact"),
     Right(
@@ -52,5 +52,5 @@ PIPELINE_RIGHTS = (
         "katib",
     ),
     Right("kubeflow.org", "trials", ("list",), "tidegate.search.katib_runs", "katib"),
-    Right("argoproj.io", "workflows", ("get",), "tidegate.search.cluster_api", "katib"),
+    Right("argoproj.io", "workflows", ("get",), "tidegate.cluster_api", "katib"),
 )

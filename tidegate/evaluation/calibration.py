@@ -161,8 +161,12 @@ def calibration_error(rows: Rows, *, confidence: float) -> tuple[float, Interval
 
 
 def _bins(score: FloatArray) -> list[npt.NDArray[np.int64]]:
+    """Return the rows of each bin, about as many in each; rows of one score stay together."""
     order = np.argsort(score, kind="stable")
-    return [own for own in np.array_split(order, min(_BINS, score.size)) if own.size]
+    ranked = score[order]
+    wished = [part[0] for part in np.array_split(np.arange(score.size), _BINS) if part.size]
+    starts = np.unique(np.searchsorted(ranked, ranked[wished], side="left"))
+    return np.split(order, starts[1:])
 
 
 def _identity(rows: Rows) -> CalibrationMap:

@@ -1,24 +1,31 @@
 """The candidate beside the baseline on the same holdout rows."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from tidegate.decision_rule import row_thresholds
 from tidegate.errors import BadInput
 from tidegate.evaluation.intervals import FloatArray
 from tidegate.evaluation.measurement import rows_of
+from tidegate.evaluation.paired_spread import (
+    Placed,
+    average_precision,
+    placed,
+    rate_draws,
+    roc_auc,
+    variance_of_difference,
+)
 from tidegate.evaluation.paired_tests import delong, mcnemar
 from tidegate.evaluation.prevalence import precision_in_production
-from tidegate.records import BaselineComparison, Difference
+from tidegate.records import BaselineComparison, DecisionRule, Difference, Interval
 
 # Cells of one block of bootstrap weights: 2 M float64 are 16 MB.
 _BLOCK_CELLS = 2_000_000
-# More rows than this are drawn as counts of cells: rows that both models score alike.
+# Average precision of more rows than this is not resampled; its influence function is used.
 _MOST_ROWS = 40_000
-_BINS = 100
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,8 @@ class Baseline:
         The same rows as the candidate's holdout, in the same order, with its scores.
     note : str, optional
         What a reader should know about the comparison.
+    rule : DecisionRule
+        What a bundle serves by beside its threshold.
     """
 
     name: str
@@ -44,11 +53,19 @@ class Baseline:
     threshold: float | None
     holdout: Any
     note: str | None = None
+    rule: DecisionRule = field(default_factory=DecisionRule)
+
+    def cuts(self, holdout: Any) -> float | FloatArray | None:
+        """Return its threshold, or one a row where the holdout holds its segment column."""
+        by_segment, column = self.rule.segment_thresholds, self.rule.segment_column
+        if not by_segment or column is None or column not in holdout.columns:
+            return self.threshold
+        return row_thresholds(self.threshold, by_segment, holdout[column], len(holdout))
 
 
 def compare(
     holdout: Any,
-    threshold: float | None,
+    threshold: float | FloatArray | None,
     baseline: Baseline,
     *,
     confidence: float,
@@ -58,27 +75,26 @@ def compare(
 ) -> BaselineComparison:
     """Return candidate minus baseline with paired intervals.
 
-    Both models see the same resampled rows, so that what makes a holdout hard cancels out.
+    Both models are judged on the same rows, so that what makes a holdout hard cancels out.
     Precision and recall are taken at each model's own threshold, and only when both have one; so
     are the rows that only one of them gets right. ROC-AUC has DeLong's interval, the others the
-    bootstrap's.
+    percentile bootstrap's; average precision of more than 40,000 rows has the normal interval of
+    its influence function, which is what the bootstrap settles at.
 
     Parameters
     ----------
     holdout : DataFrame
         The candidate's scored holdout.
-    threshold : float or None
-        The candidate's cut.
+    threshold : float, array or None
+        The candidate's cut, or one a row.
     baseline : Baseline
         The model to compare with.
     confidence : float
-        Of the two-sided percentile intervals.
+        Of the two-sided intervals.
     prevalence : float, optional
         Production's share of violating rows, to which precision is carried.
-    resamples : int
-        Of more than 40,000 rows, counts are drawn of cells of rows that both models score alike.
-    seed : int
-        Of the resampling.
+    resamples, seed : int
+        Of the bootstrap.
 
     Raises
     ------
@@ -89,42 +105,41 @@ def compare(
     ----------
     Efron and Tibshirani, "An Introduction to the Bootstrap", 1993 (percentile interval).
     Chamandy et al., "Estimating uncertainty for massive data streams", 2012 (Poisson weights).
+    `tidegate.evaluation.paired_spread` for many rows.
     """
     score, label, weight = rows_of(holdout, "holdout")
     other, other_label, _ = rows_of(baseline.holdout, "baseline")
     _check_same_rows(holdout, baseline.holdout, label, other_label)
-    both = threshold is not None and baseline.threshold is not None
-    rows = _Rows(
-        scores=(score, other),
-        label=label,
-        weight=weight,
-        count=np.ones(label.size),
-        cuts=(threshold, baseline.threshold) if both else (None, None),
-    )
-    observed = _observed(rows, prevalence)
-    drawn = rows if label.size <= _MOST_ROWS else _cells(rows)
-    # A cell's scores are one: its figures miss the rows' by a hair, which the spread does not.
-    around = _observed(drawn, prevalence)
-    spread = _resampled(drawn, prevalence, resamples, seed)
-    tail = (1 - confidence) / 2
-    differences = {}
-    for name, value in observed[0].items():
-        if not np.isfinite([value, observed[1][name]]).all():
-            continue
-        difference = value - observed[1][name]
-        moved = difference - (around[0][name] - around[1][name]) if drawn is not rows else 0.0
-        low, high = np.nanquantile(spread[name], [tail, 1 - tail]) + moved
-        differences[name] = Difference(
-            candidate=float(value),
-            baseline=float(observed[1][name]),
-            difference=float(difference),
-            difference_ci=(float(low), float(high)),
+    few = label.size <= _MOST_ROWS
+    first, second = (placed(s, label, weight, exact=few) for s in (score, other))
+    precisions = average_precision(first), average_precision(second)
+    if few:
+        drawn = [
+            _AveragePrecision(own, label, weight)(_draws(label.size, resamples, seed))
+            for own in (first, second)
+        ]
+        spread = np.quantile(drawn[0] - drawn[1], [(1 - confidence) / 2, (1 + confidence) / 2])
+        ends = (float(spread[0]), float(spread[1]))
+        auc = delong(score, other, label, weight, confidence)
+    else:
+        ends = _around((first, precisions[0]), (second, precisions[1]), weight, confidence)
+        areas = roc_auc(first), roc_auc(second)
+        auc = _difference(
+            areas[0][0],
+            areas[1][0],
+            _around((first, areas[0]), (second, areas[1]), weight, confidence),
         )
-    differences["roc_auc"] = delong(score, other, label, weight, confidence)
+    differences = {
+        "average_precision": _difference(precisions[0][0], precisions[1][0], ends),
+    }
+    cuts = baseline.cuts(holdout)
     discordance = {}
-    if threshold is not None and baseline.threshold is not None:
-        flagged, flagged_there = score >= threshold, other >= baseline.threshold
-        discordance = mcnemar(flagged.astype(float), flagged_there.astype(float), label)
+    if threshold is not None and cuts is not None:
+        flagged = score >= threshold, other >= cuts
+        rates = rate_draws(flagged, label, weight, resamples=resamples, seed=seed)
+        differences |= _rates(rates, confidence, prevalence)
+        discordance = mcnemar(flagged[0], flagged[1], label)
+    differences["roc_auc"] = auc
     return BaselineComparison(
         name=baseline.name,
         kind=baseline.kind,
@@ -158,121 +173,79 @@ def _check_same_rows(holdout: Any, other: Any, label: FloatArray, other_label: F
         )
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """Rows as both models score them; `count` says how many stand behind each."""
-
-    scores: tuple[FloatArray, FloatArray]
-    label: FloatArray
-    weight: FloatArray
-    count: FloatArray
-    cuts: tuple[float | None, float | None]
-
-
-def _observed(rows: _Rows, prevalence: float | None) -> list[dict[str, float]]:
-    return [
-        {name: float(values[0]) for name, values in figure(rows.count[None, :]).items()}
-        for figure in _both(rows, prevalence)
-    ]
-
-
-def _both(rows: _Rows, prevalence: float | None) -> "list[_Figures]":
-    return [
-        _Figures(score, rows.label, rows.weight, cut, prevalence)
-        for score, cut in zip(rows.scores, rows.cuts, strict=True)
-    ]
-
-
-def _cells(rows: _Rows) -> _Rows:
-    """Put rows together that have one label and lie in one bin of either model's scores.
-
-    Bins hold equal shares of the violating rows, where average precision looks, and no bin
-    crosses a threshold. A cell of unequal weights stands for as many equal ones as have the same
-    sum and the same variance when they are drawn.
-    """
-    places, cuts = [], []
-    for score, cut in zip(rows.scores, rows.cuts, strict=True):
-        shares = np.linspace(0, 1, _BINS + 1)[1:-1]
-        edges = np.unique(
-            np.append(np.quantile(score[rows.label == 1], shares), [] if cut is None else cut)
-        )
-        places.append(np.searchsorted(edges, score, side="right"))
-        cuts.append(None if cut is None else float(np.searchsorted(edges, cut, side="right")))
-    size = _BINS + 2
-    key = (places[0] * size + places[1]) * 2 + rows.label.astype(int)
-    mass = np.bincount(key, rows.weight, minlength=2 * size**2)
-    squares = np.bincount(key, rows.weight**2, minlength=2 * size**2)
-    kept = np.flatnonzero(mass > 0)
-    weight = squares[kept] / mass[kept]
-    return _Rows(
-        scores=((kept // 2 // size).astype(float), (kept // 2 % size).astype(float)),
-        label=(kept % 2).astype(float),
-        weight=weight,
-        count=mass[kept] / weight,
-        cuts=(cuts[0], cuts[1]),
+def _difference(candidate: float, baseline: float, ends: Interval) -> Difference:
+    return Difference(
+        candidate=candidate,
+        baseline=baseline,
+        difference=candidate - baseline,
+        difference_ci=ends,
     )
 
 
-class _Figures:
-    """Average precision, precision and recall of one model under many row weightings at once."""
+def _around(
+    first: tuple[Placed, tuple[float, FloatArray]],
+    second: tuple[Placed, tuple[float, FloatArray]],
+    weight: FloatArray,
+    confidence: float,
+) -> Interval:
+    """Return the normal interval of the difference of two figures that hold their influences."""
+    from scipy.special import ndtri
 
-    def __init__(
-        self,
-        score: FloatArray,
-        label: FloatArray,
-        weight: FloatArray,
-        cut: float | None,
-        prevalence: float | None,
-    ) -> None:
-        self.order = np.argsort(-score, kind="stable")
-        ranked = score[self.order]
-        self.last = np.flatnonzero(np.append(np.diff(ranked) != 0, True))
+    variance = variance_of_difference((first[0], first[1][1]), (second[0], second[1][1]), weight)
+    difference = first[1][0] - second[1][0]
+    half = float(ndtri(0.5 + confidence / 2)) * float(np.sqrt(variance))
+    return (difference - half, difference + half)
+
+
+def _rates(
+    draws: Sequence[Mapping[str, FloatArray]], confidence: float, prevalence: float | None
+) -> dict[str, Difference]:
+    """Return the differences of precision, at production's prevalence, and of recall."""
+    tail = (1 - confidence) / 2
+    found = {}
+    for name in ("precision", "recall"):
+        one, two = (np.asarray(of[name]) for of in draws)
+        if name == "precision" and prevalence is not None:
+            one, two = (_carried(of["precision"], of["sample"], prevalence) for of in draws)
+        if not np.isfinite([one[0], two[0]]).all():
+            continue
+        low, high = np.nanquantile((one - two)[1:], [tail, 1 - tail])
+        found[name] = _difference(float(one[0]), float(two[0]), (float(low), float(high)))
+    return found
+
+
+def _carried(precision: FloatArray, sample: FloatArray, prevalence: float) -> FloatArray:
+    pairs = zip(precision, sample, strict=True)
+    return np.array([precision_in_production(float(p), float(s), prevalence) for p, s in pairs])
+
+
+class _AveragePrecision:
+    """Average precision of one model under many row weightings at once."""
+
+    def __init__(self, rows: Placed, label: FloatArray, weight: FloatArray) -> None:
+        place = rows.key // 2
+        self.order = np.argsort(-place, kind="stable")
+        self.last = np.flatnonzero(np.append(np.diff(place[self.order]) != 0, True))
         self.weight = weight[self.order]
         self.label = label[self.order]
-        self.flagged = None if cut is None else int((score >= cut).sum())
-        self.prevalence = prevalence
 
-    def __call__(self, draws: FloatArray) -> Mapping[str, FloatArray]:
-        """Return each figure, shape (k,), under `draws`, shape (k, n)."""
-        drawn = draws[:, self.order] * self.weight
-        mass = np.cumsum(drawn, axis=1)
-        hits = np.cumsum(drawn * self.label, axis=1)
-        violating = hits[:, -1]
-        at_mass, at_hits = mass[:, self.last], hits[:, self.last]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            precision = np.where(at_mass > 0, at_hits / at_mass, 0.0)
-            gained = np.diff(at_hits, axis=1, prepend=0.0)
-            figures = {"average_precision": (gained * precision).sum(axis=1) / violating}
-            if self.flagged is not None:
-                right = hits[:, self.flagged - 1] if self.flagged else np.zeros(len(draws))
-                flagged = mass[:, self.flagged - 1] if self.flagged else np.zeros(len(draws))
-                sample = violating / mass[:, -1]
-                figures["precision"] = self._carried(right / flagged, sample)
-                figures["recall"] = right / violating
-        return figures
-
-    def _carried(self, precision: FloatArray, sample: FloatArray) -> FloatArray:
-        if self.prevalence is None:
-            return precision
-        pairs = zip(precision, sample, strict=True)
-        return np.array(
-            [precision_in_production(float(p), float(s), self.prevalence) for p, s in pairs]
-        )
+    def __call__(self, blocks: Iterable[FloatArray]) -> FloatArray:
+        """Return average precision under each of the draws, blocks of shape (k, n)."""
+        found = []
+        for draws in blocks:
+            drawn = draws[:, self.order] * self.weight
+            mass = np.cumsum(drawn, axis=1)[:, self.last]
+            hits = np.cumsum(drawn * self.label, axis=1)[:, self.last]
+            precision = np.divide(hits, mass, out=np.zeros_like(hits), where=mass > 0)
+            gained = np.diff(hits, axis=1, prepend=0.0)
+            found.append((gained * precision).sum(axis=1) / hits[:, -1])
+        return np.concatenate(found)
 
 
-def _resampled(
-    rows: _Rows, prevalence: float | None, resamples: int, seed: int
-) -> Mapping[str, npt.NDArray[np.float64]]:
-    """Return the differences of every figure over the resamples."""
-    figures = _both(rows, prevalence)
-    size = rows.label.size
-    block = max(1, _BLOCK_CELLS // size)
+def _draws(rows: int, resamples: int, seed: int) -> Iterator[FloatArray]:
+    """Yield Poisson weights of the rows, block by block; the same for the same seed."""
     rng = np.random.default_rng(seed)
-    parts: dict[str, list[FloatArray]] = {}
+    block = max(1, _BLOCK_CELLS // rows)
     for start in range(0, resamples, block):
-        shape = (min(block, resamples - start), size)
-        draws = rng.poisson(rows.count, size=shape).astype(np.float64)
-        first, second = (figure(draws) for figure in figures)
-        for name in first:
-            parts.setdefault(name, []).append(first[name] - second[name])
-    return {name: np.concatenate(values) for name, values in parts.items()}
+        shape = (min(block, resamples - start), rows)
+        yield rng.poisson(1.0, size=shape).astype(np.float64)

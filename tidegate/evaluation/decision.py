@@ -18,6 +18,7 @@ The rules, all of them:
 A hold outweighs insufficient data: more data would not mend what is already shown.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -29,8 +30,12 @@ from tidegate.records import (
     FairnessGap,
     FairnessReport,
     OperatingPoint,
+    SegmentThreshold,
     Threshold,
 )
+
+# A sentence is for reading: of many segments so many are named.
+_NAMED = 6
 
 Outcome = Literal["promote", "hold", "insufficient_data"]
 
@@ -58,6 +63,8 @@ class Evidence:
         The audit on the holdout.
     comparison : BaselineComparison
         Candidate minus baseline on the holdout.
+    segments : sequence of SegmentThreshold
+        Where the policy wants a threshold a segment: their promises then stand for the one.
     """
 
     threshold: Threshold | None
@@ -68,6 +75,7 @@ class Evidence:
     holdout: Measurement | None
     fairness: FairnessReport
     comparison: BaselineComparison
+    segments: Sequence[SegmentThreshold] = ()
 
 
 def decide(evidence: Evidence, policy: PolicyConfig) -> Decision:
@@ -93,6 +101,14 @@ def decide(evidence: Evidence, policy: PolicyConfig) -> Decision:
 def _threshold(evidence: Evidence, policy: PolicyConfig) -> tuple[Outcome, str]:
     wanted, sure = promise(policy), percent(policy.confidence)
     chosen, best = evidence.threshold, evidence.best
+    acted_on = [of for of in evidence.segments if of.threshold is not None]
+    if acted_on:
+        return "promote", _segments(evidence.segments, wanted, sure)
+    if evidence.segments and chosen is not None:
+        return "hold", (
+            f"In no segment does validation show {wanted} with {sure} confidence for all segments "
+            "together, so that nothing would be acted on."
+        )
     if chosen is not None:
         shown = f"a precision of at least {percent(chosen.precision_lower_bound)}"
         demanded = percent(policy.min_precision)
@@ -142,6 +158,25 @@ def _threshold(evidence: Evidence, policy: PolicyConfig) -> tuple[Outcome, str]:
         f"No threshold keeps {wanted} that the policy demands with {sure} "
         f"confidence on validation.{reach}"
     )
+
+
+def _segments(segments: Sequence[SegmentThreshold], wanted: str, sure: str) -> str:
+    found = [
+        f"{of.segment} from {of.threshold.value:.4f} ({rows(of.threshold.flagged)} flagged)"
+        for of in segments
+        if of.threshold is not None
+    ]
+    left = [of.segment for of in segments if of.threshold is None]
+    without = f" In {_listed(left)} it shows it nowhere, and nothing is acted on." if left else ""
+    return (
+        f"With {sure} confidence validation shows {wanted} in every segment acted on: "
+        f"{_listed(found)}.{without}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def promise(policy: PolicyConfig) -> str:

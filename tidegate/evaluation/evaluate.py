@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 
 from tidegate.config import PolicyConfig
+from tidegate.decision_rule import answered_scores
 from tidegate.errors import BadInput
 from tidegate.evaluation.calibration import calibrate
 from tidegate.evaluation.classes import class_metrics, roc_auc_ovo
 from tidegate.evaluation.comparison import Baseline, compare
-from tidegate.evaluation.crossfit import read_folds
+from tidegate.evaluation.crossfit import Rows, read_folds
 from tidegate.evaluation.decision import Evidence, decide
 from tidegate.evaluation.fairness import audit
 from tidegate.evaluation.intervals import FloatArray
@@ -19,6 +20,7 @@ from tidegate.evaluation.objectives import choose
 from tidegate.evaluation.review import review_band
 from tidegate.evaluation.score_scale import reference_mapping
 from tidegate.evaluation.segments import choose_by_segment
+from tidegate.evaluation.served_rule import served_cuts
 from tidegate.records import (
     EvaluationReport,
     ReferenceMapping,
@@ -74,18 +76,21 @@ def evaluate(
     choice = choose((score, label, weight), policy, folds)
     threshold, best = choice.threshold, choice.best
     cut = None if threshold is None else threshold.value
+    segments = _segments(validation, score, label, weight, policy)
+    # What is measured, audited and compared is what will be served.
+    cuts = served_cuts(cut, segments, holdout, policy)
     measured = None
-    if cut is not None:
+    if cuts is not None:
         measured = measure(
             holdout,
-            cut,
+            cuts,
             confidence=confidence,
             prevalence=policy.prevalence,
             costs=policy.costs,
         )
-    metrics, fairness = audit(holdout, groups=groups, threshold=cut, policy=policy)
+    metrics, fairness = audit(holdout, groups=groups, threshold=cuts, policy=policy)
     comparison = compare(
-        holdout, cut, baseline, confidence=confidence, prevalence=policy.prevalence
+        holdout, cuts, baseline, confidence=confidence, prevalence=policy.prevalence
     )
     decision = decide(
         Evidence(
@@ -97,6 +102,7 @@ def evaluate(
             holdout=measured,
             fairness=fairness,
             comparison=comparison,
+            segments=segments,
         ),
         policy,
     )
@@ -127,8 +133,10 @@ def evaluate(
         baseline=comparison,
         decision=decision.decision,
         reasons=decision.reasons,
-        review=_review(score, label, weight, cut, policy),
-        segments=_segments(validation, score, label, weight, policy),
+        review=_review(
+            (score, label, weight), cut, served_cuts(cut, segments, validation, policy), policy
+        ),
+        segments=segments,
         calibration=calibrate(
             (score, label, weight), rows_of(holdout, "holdout"), confidence=confidence
         ),
@@ -145,28 +153,25 @@ def _score_reference(holdout: Any, baseline: Baseline) -> ReferenceMapping | Non
         return None
     return reference_mapping(
         rows_of(holdout, "holdout")[0],
-        rows_of(baseline.holdout, "baseline")[0],
+        answered_scores(baseline.rule, rows_of(baseline.holdout, "baseline")[0]),
         name=baseline.name,
     )
 
 
 def _review(
-    score: FloatArray,
-    label: FloatArray,
-    weight: FloatArray,
-    act: float | None,
-    policy: PolicyConfig,
+    rows: Rows, cut: float | None, cuts: float | FloatArray | None, policy: PolicyConfig
 ) -> ReviewBand | None:
     if policy.review_capacity is None or policy.posts_per_day is None:
         return None
-    return review_band(
-        (score, label, weight),
-        act,
+    band = review_band(
+        rows,
+        cuts,
         posts_per_day=policy.posts_per_day,
         capacity=policy.review_capacity,
         confidence=policy.confidence,
         prevalence=policy.prevalence,
     )
+    return None if band is None else band.model_copy(update={"act_threshold": cut})
 
 
 def _segments(

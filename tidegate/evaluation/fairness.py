@@ -88,7 +88,11 @@ class _Groups:
 
 
 def audit(
-    holdout: Any, *, groups: Sequence[str], threshold: float | None, policy: PolicyConfig
+    holdout: Any,
+    *,
+    groups: Sequence[str],
+    threshold: float | FloatArray | None,
+    policy: PolicyConfig,
 ) -> tuple[tuple[GroupMetrics, ...], FairnessReport]:
     """Measure every group at the threshold and judge the gaps between them.
 
@@ -99,8 +103,8 @@ def audit(
         null (the row is reported under ``(none)`` and not judged: an unknown group is no group).
     groups : sequence of str
         The group columns.
-    threshold : float or None
-        Without one nothing is flagged and nothing is assessed.
+    threshold : float, array or None
+        One for all rows or one a row; without any nothing is flagged and nothing is assessed.
     policy : PolicyConfig
         `min_group_rows`: smaller groups are reported as too small, not judged. `max_fpr_gap` and
         `max_gaps`: limits of the largest difference between two judged groups. `confidence`: of
@@ -203,11 +207,12 @@ def _members(cell: Any) -> list[str]:
     return sorted(known) or [NO_GROUP]
 
 
-def _counted(holdout: Any, column: str, threshold: float | None) -> _Groups:
+def _counted(holdout: Any, column: str, threshold: float | FloatArray | None) -> _Groups:
     names, rows, codes = memberships(holdout[column])
     label = holdout["label"].to_numpy().astype(np.int64)[rows]
-    score = holdout["score"].to_numpy().astype(np.float64)[rows]
-    flagged = np.zeros(score.size, bool) if threshold is None else score >= threshold
+    every = holdout["score"].to_numpy().astype(np.float64)
+    flagged = (np.zeros(every.size, bool) if threshold is None else every >= threshold)[rows]
+    score = every[rows]
     # One pass over the rows a sum, whatever the number of groups.
     cells = np.bincount(codes * 4 + label * 2 + flagged, minlength=4 * len(names)).reshape(-1, 4)
     n = cells.sum(axis=1).astype(np.float64)

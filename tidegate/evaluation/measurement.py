@@ -78,14 +78,15 @@ def rows_of(scored: Any, where: str) -> tuple[FloatArray, FloatArray, FloatArray
 
 def measure(
     scored: Any,
-    threshold: float,
+    threshold: float | FloatArray,
     *,
     confidence: float,
     prevalence: float | None = None,
     costs: CostConfig | None = None,
 ) -> Measurement:
-    """Measure a threshold, chosen elsewhere, on a scored table.
+    """Measure a threshold, or one a row, chosen elsewhere, on a scored table.
 
+    A row whose own threshold is NaN is not flagged.
     `prevalence` carries precision to production's share of violating rows; recall is the same
     there. Rows count by ``weight / max(weight)``, as in `choose_threshold`.
     """

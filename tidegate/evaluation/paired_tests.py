@@ -1,6 +1,7 @@
 """Two models on the same rows without resampling: DeLong for AUC, McNemar at operating points."""
 
 import numpy as np
+import numpy.typing as npt
 
 from tidegate.evaluation.intervals import FloatArray, exact_tail
 from tidegate.records import Difference, Discordance
@@ -43,17 +44,16 @@ def delong(
 
 
 def mcnemar(
-    flagged: FloatArray, other: FloatArray, label: FloatArray, *, both: bool = True
+    flagged: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_], label: FloatArray
 ) -> dict[str, Discordance]:
     """Count the rows that one model gets right and the other wrong, with an exact p-value.
 
     Parameters
     ----------
-    flagged, other, label : arrays, shape (n,)
-        0 or 1: what the candidate flags, what the baseline flags, and the truth. Rows are
-        counted, not weighted.
-    both : bool
-        Also over all rows, beside violating and harmless ones.
+    flagged, other : arrays of bool, shape (n,)
+        What the candidate flags, what the baseline flags. Rows are counted, not weighted.
+    label : array, shape (n,)
+        0 or 1.
 
     Returns
     -------
@@ -65,19 +65,23 @@ def mcnemar(
     McNemar, "Note on the sampling error of the difference between correlated proportions",
     Psychometrika 12, 1947; the exact binomial form.
     """
-    sides = {"violating": label == 1, "harmless": label == 0}
-    if both:
-        sides["all"] = np.ones(label.size, dtype=np.bool_)
+    key = flagged * np.int8(4) + other * np.int8(2) + label.astype(np.int8)
+    # Axes: the candidate flags, the baseline flags, the post violates.
+    counts = np.bincount(key, minlength=8).reshape(2, 2, 2)
+    sides: dict[str, tuple[int, ...]] = {
+        "violating": (counts[1, 0, 1], counts[0, 1, 1], counts[..., 1].sum()),
+        "harmless": (counts[0, 1, 0], counts[1, 0, 0], counts[..., 0].sum()),
+    }
+    violating, harmless = sides.values()
+    sides["all"] = tuple(a + b for a, b in zip(violating, harmless, strict=True))
     found = {}
-    for name, rows in sides.items():
-        right, other_right = (flagged == label)[rows], (other == label)[rows]
-        candidate, baseline = int((right & ~other_right).sum()), int((~right & other_right).sum())
-        differing = candidate + baseline
+    for name, (candidate, baseline, rows) in sides.items():
+        differing = int(candidate + baseline)
         tail = float(exact_tail(max(candidate, baseline), differing, 0.5)) if differing else 1.0
         found[name] = Discordance(
-            rows=int(rows.sum()),
-            candidate_right=candidate,
-            baseline_right=baseline,
+            rows=int(rows),
+            candidate_right=int(candidate),
+            baseline_right=int(baseline),
             p_value=min(1.0, 2 * tail),
         )
     return found

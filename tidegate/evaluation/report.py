@@ -12,7 +12,6 @@ from tidegate.evaluation.decision import percent
 from tidegate.evaluation.intervals import wilson
 from tidegate.evaluation.operating_curve import OperatingCurve, as_json, load_at, operating_curve
 from tidegate.evaluation.page import render_page
-from tidegate.evaluation.reliability import reliability_bins
 from tidegate.records import (
     EvaluationReport,
     Expectation,
@@ -76,7 +75,7 @@ def render_report(
     best = _trial(search, search.best)
     curve = _curve(evaluation, holdout_scored, stated)
     start = _start(evaluation, curve)
-    bins = reliability_bins(holdout_scored, confidence=evaluation.confidence)
+    bins = evaluation.calibration.curve if evaluation.calibration else ()
     shown = _curves(search)
     columns = list(dict.fromkeys(group.column for group in evaluation.groups))
     word, sign, meaning = _WORDS[evaluation.decision]

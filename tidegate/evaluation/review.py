@@ -3,14 +3,14 @@
 import numpy as np
 
 from tidegate.evaluation.crossfit import Rows
-from tidegate.evaluation.intervals import exact_upper_bound
+from tidegate.evaluation.intervals import FloatArray, exact_upper_bound
 from tidegate.evaluation.ranking import rank
 from tidegate.records import ReviewBand
 
 
 def review_band(
     rows: Rows,
-    act: float | None,
+    act: float | FloatArray | None,
     *,
     posts_per_day: float,
     capacity: float,
@@ -23,9 +23,9 @@ def review_band(
     ----------
     rows : Rows
         Score, label and weight of validation rows.
-    act : float or None
-        The threshold from which posts are acted on; None where nothing may be, so that all
-        flagged posts go to review.
+    act : float, array or None
+        The threshold from which posts are acted on, or one a row; None (of a row: NaN) where
+        nothing may be, so that all flagged posts go to review.
     posts_per_day, capacity : float
         Posts that come, and posts that people can review, a day.
     confidence : float
@@ -48,7 +48,7 @@ def review_band(
             return None
         ratio = np.where(label == 1, prevalence / sample, (1 - prevalence) / (1 - sample))
         weight = weight * ratio
-    below = np.ones(score.size, dtype=bool) if act is None else score < act
+    below = np.ones(score.size, dtype=bool) if act is None else ~(score >= act)
     if not below.any():
         return None
     all_rows = rank(score, label, weight)
@@ -70,7 +70,7 @@ def review_band(
     caught = acted_hits + float(band.hits(cut)) * unit
     return ReviewBand(
         threshold=band.serving_cut(cut),
-        act_threshold=act,
+        act_threshold=act if isinstance(act, float) else None,
         reviews_per_day=float(mass[last] / total) * posts_per_day,
         reviews_per_day_upper_bound=float(exact_upper_bound(mass[last], total, confidence))
         * posts_per_day,

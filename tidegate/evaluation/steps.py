@@ -27,6 +27,7 @@ from tidegate.evaluation.slices import confident_errors, worst_slices
 from tidegate.records import (
     BaselineModel,
     Candidate,
+    DecisionRule,
     EvaluationReport,
     FunctionalReport,
     PastEvaluation,
@@ -95,7 +96,7 @@ def evaluate_candidate(
     )
     kept = None if model_store is None else model_store / candidate.name
     past = () if kept is None else earlier(read_history(kept), run_digest)
-    report = _with_golden_set(report, folder, policy, past)
+    report = _with_golden_set(report, candidate.baseline.rule, folder, policy, past)
     holdout_digest = rows_digest(holdout)
     if kept is not None:
         report = _with_uses(report, holdout_uses(past, holdout_digest), policy)
@@ -110,7 +111,11 @@ def evaluate_candidate(
 
 
 def _with_golden_set(
-    report: EvaluationReport, folder: Path, policy: PolicyConfig, past: Sequence[PastEvaluation]
+    report: EvaluationReport,
+    rule: DecisionRule,
+    folder: Path,
+    policy: PolicyConfig,
+    past: Sequence[PastEvaluation],
 ) -> EvaluationReport:
     path = folder / "scored" / "golden.parquet"
     if not path.is_file():
@@ -121,6 +126,7 @@ def _with_golden_set(
         threshold=report.baseline.threshold,
         holdout=read_table(folder / "baseline" / "golden.parquet"),
         note=report.baseline.note,
+        rule=rule,
     )
     found = measure_golden_set(
         read_table(path), report.threshold, beside, policy=policy, history=past
@@ -168,6 +174,7 @@ def _read_baseline(folder: Path, model: BaselineModel, policy: PolicyConfig) -> 
         threshold=threshold,
         holdout=read_table(folder / "holdout.parquet"),
         note=model.note,
+        rule=model.rule,
     )
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 
 from tidegate.errors import BadInput
 from tidegate.features.embedding import ENCODER, USE
+from tidegate.features.hashing import HASH_CHAR, HASH_INNER, HASH_WORD
 from tidegate.features.interface import Transformer
 from tidegate.features.statistics import STATISTICS
 from tidegate.features.tabular import CATEGORICAL, NUMERIC
@@ -16,6 +17,9 @@ BUILT_IN: tuple[Transformer, ...] = (
     TFIDF_WORD,
     TFIDF_CHAR,
     TFIDF_INNER,
+    HASH_WORD,
+    HASH_CHAR,
+    HASH_INNER,
     USE,
     ENCODER,
     STATISTICS,

@@ -5,8 +5,11 @@ be confused every sixth vocabulary. Nothing is looked at character by character 
 where scikit-learn's vectorizers spend their time.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +17,7 @@ import numpy.typing as npt
 Hashes = npt.NDArray[np.uint64]
 Places = npt.NDArray[np.int64]
 
+HASH_BITS = 48
 #: Rows of a chunk are counted in so many bits beside a gram's hash.
 ROW_BITS = 16
 MAX_CHUNK_ROWS = 4096
@@ -148,6 +152,17 @@ def chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
             start, characters = row, 0
         characters += len(text)
     yield texts[start:]
+
+
+def in_threads(work: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> Iterator[Any]:
+    """Yield the work's result on each chunk of the texts, in order; NumPy frees the GIL."""
+    parts = list(chunks(texts))
+    threads = min(len(os.sched_getaffinity(0)), len(parts))
+    if threads < 2:
+        yield from map(work, parts)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        yield from pool.map(work, parts)
 
 
 def _rolling(codes: Hashes) -> Iterator[tuple[int, Hashes]]:

@@ -1,7 +1,7 @@
 """The featurize step: a snapshot's tables to matrices on disk."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from tidegate.records import (
     SPLITS,
     TASK_PREFIX,
     TIME,
+    UNLABELLED,
     WEIGHT,
     FeatureBlock,
     FeatureSet,
@@ -64,12 +65,16 @@ def featurize(snapshot_folder: Path, config: FeatureConfig, out: Path) -> Featur
             if split == "train" and config.reweight_groups:
                 roles = roles.assign(**{WEIGHT: _reweighed(snapshot, rows)})
             store.write_table(folder / f"{split}.parquet", roles)
+        if snapshot.unlabelled_rows:
+            rows = _rows(snapshot_folder, UNLABELLED)
+            _save_blocks(featurizer.transform(rows), folder, UNLABELLED)
+            store.write_table(folder / f"{UNLABELLED}.parquet", rows[[ID]])
         store.write_record(folder / "features.json", features)
     return features
 
 
-def load_features(folder: Path, split: SplitName) -> tuple[Any, Any]:
-    """Read one split of a folder that `featurize` wrote.
+def load_features(folder: Path, split: SplitName | Literal["unlabelled"]) -> tuple[Any, Any]:
+    """Read one split of a folder that `featurize` wrote, or its unlabelled rows.
 
     Returns
     -------

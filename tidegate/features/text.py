@@ -1,8 +1,6 @@
 """Text to TF-IDF features: n-grams of words, and of characters across and within words."""
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -123,7 +121,7 @@ class TextBlock:
     def _frequent(self, texts: Sequence[str]) -> tuple[Hashes, npt.NDArray[np.int64]]:
         """Return the hashes of the terms to keep, and the rows that each occurs in."""
         parts: list[tuple[npt.NDArray[Any], ...]] = []
-        for part in _in_threads(self._counted, texts):
+        for part in grams.in_threads(self._counted, texts):
             parts.append(part)
             waiting = sum(hashes.size for hashes, _, _ in parts[1:])
             if waiting > max(_MIN_UNMERGED, parts[0][0].size):
@@ -163,7 +161,7 @@ class TextBlock:
 
     def transform(self, values: Sequence[Any]) -> Any:
         """Return the TF-IDF rows, CSR float32 of shape (rows, terms)."""
-        parts = list(_in_threads(self._transform_chunk, [as_text(value) for value in values]))
+        parts = list(grams.in_threads(self._transform_chunk, [as_text(value) for value in values]))
         return parts[0] if len(parts) == 1 else sparse.vstack(parts, format="csr")
 
     def _transform_chunk(self, texts: Sequence[str]) -> Any:
@@ -178,11 +176,7 @@ class TextBlock:
             (np.ones(row.size, dtype=np.float32), (row, column)),
             shape=(len(texts), len(self._terms)),
         )
-        values = (1.0 + np.log(counts.data, dtype=np.float64)) * self._idf[counts.indices]
-        row_of = np.repeat(np.arange(len(texts)), np.diff(counts.indptr))
-        lengths = np.sqrt(np.bincount(row_of, values * values, minlength=len(texts)))
-        counts.data = (values / lengths[row_of]).astype(np.float32)
-        return counts
+        return unit_rows(counts, self._idf)
 
     def get_feature_names_out(self) -> Sequence[str]:
         """Return the terms in column order."""
@@ -196,6 +190,17 @@ class TextBlock:
             "terms": self._terms,
         }
         return values, {"idf": self._idf, "hashes": self._hashes}
+
+
+def unit_rows(counts: Any, idf: npt.NDArray[np.float64] | None = None) -> Any:
+    """Return counts of terms as 1 + log count, times idf, in rows of unit length."""
+    values = 1.0 + np.log(counts.data, dtype=np.float64)
+    if idf is not None:
+        values *= idf[counts.indices]
+    row_of = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    lengths = np.sqrt(np.bincount(row_of, values * values, minlength=counts.shape[0]))
+    counts.data = (values / lengths[row_of]).astype(np.float32)
+    return counts
 
 
 def _without_the_rarest(counted: tuple[npt.NDArray[Any], ...]) -> tuple[npt.NDArray[Any], ...]:
@@ -223,17 +228,6 @@ def _merged(parts: Sequence[tuple[npt.NDArray[Any], ...]]) -> tuple[npt.NDArray[
     )
 
 
-def _in_threads(work: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> Iterator[Any]:
-    """Yield the work's result on each chunk of the texts, in order; NumPy frees the GIL."""
-    parts = list(grams.chunks(texts))
-    threads = min(len(os.sched_getaffinity(0)), len(parts))
-    if threads < 2:
-        yield from map(work, parts)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(work, parts)
-
-
 def _evenly_spread(texts: list[str], max_characters: int) -> list[str]:
     """Return every n-th text, n as small as the characters allow."""
     total = sum(map(len, texts))
@@ -245,7 +239,7 @@ def _record(
     name: str, family: str, cut: Cut, max_features: Callable[[FeatureConfig], int]
 ) -> Transformer:
     def build(config: FeatureConfig) -> TextBlock | None:
-        most = max_features(config)
+        most = max_features(config) if config.terms == "vocabulary" else 0
         return TextBlock(cut, most, config.min_rows_with_term) if most else None
 
     def restore(state: State) -> TextBlock:

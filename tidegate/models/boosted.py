@@ -23,7 +23,7 @@ from tidegate.models.interface import (
     Weights,
 )
 from tidegate.models.quality import curve_point
-from tidegate.models.selection import FAMILIES, Columns, select_columns
+from tidegate.models.selection import FAMILIES, Columns, counted_rows, select_columns
 from tidegate.models.target import indicators_of
 from tidegate.records import Params, Target
 
@@ -70,9 +70,7 @@ class BoostedModel:
         """Learn from rows of positive weight; stop early on the validation log-loss."""
         import xgboost
 
-        used = sample_weight > 0
-        if not used.all():
-            X, y, sample_weight = X.take(used), y[used], sample_weight[used]
+        X, y, sample_weight = counted_rows(X, y, sample_weight)
         matrix = X.csr(self._features)
         asked = indicators_of(self._target, y)
         self._columns = select_columns(matrix, asked, sample_weight, int(self._params["columns"]))

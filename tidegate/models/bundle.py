@@ -17,7 +17,7 @@ from tidegate.errors import BadInput
 from tidegate.features.featurizer import Featurizer
 from tidegate.models.interface import BINARY, Model, Scores
 from tidegate.models.target import score_of
-from tidegate.records import BundleManifest, Column, Params, Target
+from tidegate.records import BundleManifest, Column, DecisionRule, Params, Target
 
 FORMAT = 1
 DRIFT_REFERENCE = "drift_reference.parquet"
@@ -26,7 +26,7 @@ _MANIFEST = "bundle.json"
 _FEATURIZER, _MODEL = "featurizer", "model"
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu", "faiss-cpu")
 # What makes two bundles the same: everything but when, where and under what name they were made.
-_NOT_CONTENT = {"name", "version", "created_at", "libraries", "probe_scores"}
+_NOT_CONTENT = {"name", "version", "created_at", "libraries", "probe_scores", "source_digest"}
 _ADDED = ("rule", "history")
 _VERSION_DIGITS = 12
 _PROBE_ROWS = 4
@@ -104,6 +104,7 @@ def write_bundle(
     featurizer_folder: Path,
     columns: Sequence[Column],
     snapshot_digest: str,
+    source_digest: str = "",
     target: Target = BINARY,
     drift_reference: Any | None = None,
 ) -> BundleManifest:
@@ -125,8 +126,8 @@ def write_bundle(
         What `Featurizer.save` wrote; copied.
     columns : sequence of Column
         The input schema.
-    snapshot_digest : str
-        The data it learned from.
+    snapshot_digest, source_digest : str
+        The data it learned from, and the bytes that these were read from.
     target : Target
         What the model's outputs mean.
     drift_reference : DataFrame, optional
@@ -153,6 +154,7 @@ def write_bundle(
                 min_precision=None,
                 confidence=None,
                 snapshot_digest=snapshot_digest,
+                source_digest=source_digest,
                 files=_file_digests(scratch),
                 libraries=_library_versions(),
                 probe_scores=_probe_scores(
@@ -162,15 +164,16 @@ def write_bundle(
         )
 
 
-def with_threshold(
+def with_decision_rule(
     source: Path,
     target: Path,
     *,
     threshold: float | None,
     min_precision: float,
     confidence: float,
+    rule: DecisionRule | None = None,
 ) -> BundleManifest:
-    """Copy a bundle and give it the threshold that evaluation chose, or say there is none.
+    """Copy a bundle and give it the rule that evaluation chose, or say there is no threshold.
 
     Parameters
     ----------
@@ -180,26 +183,35 @@ def with_threshold(
         Rows that score at or above it are flagged; None when no cut keeps the promise.
     min_precision, confidence : float
         The promise the threshold was chosen for.
+    rule : DecisionRule, optional
+        What is served beside it; nothing without one.
 
     Raises
     ------
     BadInput
-        If `source` is no whole bundle.
+        If `source` is no whole bundle, or the rule names outputs that its model does not have.
     """
-    manifest = read_manifest(source)
+    manifest, rule = read_manifest(source), rule or DecisionRule()
+    strange = sorted(set(rule.class_thresholds) - set(manifest.target.outputs))
+    if strange:
+        raise BadInput(
+            str(source),
+            f"has no output {strange[0]!r}, for which the rule has a threshold",
+            "evaluate this bundle's own scores",
+        )
     with store.new_directory(target) as scratch:
         for file in manifest.files:
             (scratch / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / file, scratch / file)
         return _write_manifest(
             scratch,
-            BundleManifest.model_validate(
-                manifest.model_dump()
-                | {
+            manifest.model_copy(
+                update={
                     "created_at": _now(),
                     "threshold": threshold,
                     "min_precision": min_precision,
                     "confidence": confidence,
+                    "rule": rule,
                 }
             ),
         )

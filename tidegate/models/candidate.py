@@ -161,6 +161,7 @@ def _bundle_trial(
         featurizer_folder=featurizer_folder,
         columns=data.columns,
         snapshot_digest=data.digest,
+        source_digest=data.source_digest,
         target=data.target,
         drift_reference=drift_reference(featurizer, unseen, max_rows=_DRIFT_REFERENCE_ROWS, seed=0),
     )
@@ -185,7 +186,8 @@ def _loaded_baseline(
     if missing:
         problem = f"it needs column {min(missing)!r}, which this data lacks"
         return _benchmark_instead(baseline, problem), None
-    return baseline.model_copy(update={"threshold": bundle.manifest.threshold}), bundle
+    serves_by = {"threshold": bundle.manifest.threshold, "rule": bundle.manifest.rule}
+    return baseline.model_copy(update=serves_by), bundle
 
 
 def _benchmark_instead(wanted: BaselineModel, problem: str) -> BaselineModel:

@@ -17,12 +17,14 @@ from tidegate.features.encoders import Encoder as Pretrained
 from tidegate.features.encoders import read_encoder
 from tidegate.models.encoder_shape import default_encoder, shape_of
 from tidegate.models.interface import (
+    RESERVED_SHARE,
     Algorithm,
     Choice,
     Evaluation,
     FloatRange,
     IntRange,
     Labels,
+    NotEnoughTime,
     Resources,
     Scores,
     Setting,
@@ -34,7 +36,7 @@ from tidegate.models.tokens import Tokens, batches_by_length, tokenized, tokeniz
 from tidegate.records import CurvePoint, Params, Target
 
 if TYPE_CHECKING:
-    from tidegate.models.torch_encoder import Encoder
+    from tidegate.models.torch_encoder import Encoder, Pace
 
 #: Most tokens of a text; fewer where 99 of 100 training texts are shorter.
 MOST_TOKENS = 128
@@ -45,10 +47,13 @@ LAYER_DECAY = 0.9
 #: Hidden states of the frozen layers are kept when they take no more than this, as float16.
 CACHE_BYTES = 3 * 2**30
 
+#: Fewer passes over the rows than this leave the head where it started.
+LEAST_EPOCHS = 0.5
 _GRAPH, _TOKENIZER, _ABOUT = "model.onnx", "tokenizer.json", "encoder.json"
 _HEAD_EPOCHS = 8
 #: What writing the graph and measuring its latency take, beside scoring.
 _WRITING_SECONDS = 4.0
+_TIMED_ROWS = 64
 Floats = npt.NDArray[np.float32]
 
 
@@ -115,7 +120,13 @@ class EncoderModel:
         evaluation: Evaluation | None,
         started: float,
     ) -> None:
-        from tidegate.models.torch_encoder import Encoder, Inputs, parameter_groups, read_weights
+        from tidegate.models.torch_encoder import (
+            Encoder,
+            Inputs,
+            measured_pace,
+            parameter_groups,
+            read_weights,
+        )
         from tidegate.models.torch_training import Course, Data, as_labels, as_shares, learn, on_gpu
 
         keys = [tokens.row(row) + y[row].tobytes() for row in range(len(y))]
@@ -135,6 +146,12 @@ class EncoderModel:
         if mode == "lora":
             encoder.add_low_rank(LOW_RANK)
         encoder.to("cuda" if on_gpu(self._setting) else "cpu")
+        report_seconds = final_seconds = 0.0
+        if self._setting.seconds is not None:
+            pace = measured_pace(encoder, tokens, _TIMED_ROWS)
+            report_seconds, final_seconds = self._planned(
+                pace, len(rows), 0 if evaluation is None else evaluation.X.rows, started
+            )
         inputs = Inputs(encoder, tokens, CACHE_BYTES)
         labels = as_labels(self._target, y)
         share = as_shares(weight)
@@ -149,14 +166,11 @@ class EncoderModel:
             found = inputs.batch(rows[chosen])
             return {**found, "labels": labels[chosen], "weight": share[chosen]}
 
-        evaluate, seconds, best = None, 0.0, (np.inf, np.zeros(0))
+        evaluate, best = None, (np.inf, np.zeros(0))
         if evaluation is not None:
             asked = evaluation
             seen = tokenized(self._tokenizer, asked.X.texts(), self._longest)
             held_out = Inputs(encoder, seen, CACHE_BYTES)
-            began = time.monotonic()
-            held_out.logits()
-            seconds = time.monotonic() - began
 
             def evaluate(step: int, train_loss: float) -> CurvePoint:
                 nonlocal best
@@ -167,8 +181,6 @@ class EncoderModel:
                 best = min(best, (point.validation_log_loss, logits), key=lambda found: found[0])
                 return point
 
-        # Afterwards the whole graph scores validation once more, not the trained layers alone.
-        afterwards = seconds * shape.layers / max(1, trained) + _WRITING_SECONDS
         epochs = int(self._params["epochs"]) * (_HEAD_EPOCHS if mode == "frozen" else 1)
         learn(
             encoder,
@@ -179,8 +191,8 @@ class EncoderModel:
                 epochs,
                 started,
                 reports_per_epoch=1 if mode == "frozen" else 2,
-                report_seconds=seconds,
-                final_seconds=afterwards,
+                report_seconds=report_seconds,
+                final_seconds=final_seconds,
             ),
             evaluate,
         )
@@ -188,6 +200,30 @@ class EncoderModel:
         self._encoder = encoder
         if evaluation is not None:
             self._temperature = fitted_temperature(self._target, best[1], evaluation)
+
+    def _planned(
+        self, pace: "Pace", rows: int, validation_rows: int, started: float
+    ) -> tuple[float, float]:
+        """Return the seconds of a report and of what follows the learning.
+
+        Raises
+        ------
+        NotEnoughTime
+            If the trial's seconds leave less than `LEAST_EPOCHS` passes.
+        """
+        report_seconds = pace.upper * validation_rows
+        # Afterwards the whole graph scores validation once more, not the trained layers alone.
+        final_seconds = (pace.lower + pace.upper) * validation_rows + _WRITING_SECONDS
+        spent = time.monotonic() - started + pace.lower * (rows + validation_rows)
+        left = (1 - RESERVED_SHARE) * (self._setting.seconds or 0.0)
+        left -= spent + report_seconds + final_seconds
+        epoch_seconds = pace.learning * rows
+        if left < LEAST_EPOCHS * epoch_seconds:
+            raise NotEnoughTime(
+                f"a pass over the rows takes {epoch_seconds:.0f} s, and "
+                f"{max(0.0, left):.0f} s are left for learning"
+            )
+        return report_seconds, final_seconds
 
     def predict_proba(self, X: Blocks) -> Scores:
         """Return probabilities of shape (rows, outputs); a fitted model scores as a saved one."""

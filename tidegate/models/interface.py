@@ -45,6 +45,9 @@ class Choice:
 #: Where nets train: `auto` takes a GPU when there is one.
 Device = Literal["auto", "cpu", "gpu"]
 
+#: Of a trial's seconds, what a net keeps for what takes longer than it was measured to.
+RESERVED_SHARE = 0.06
+
 SearchSpace = Mapping[str, FloatRange | IntRange | Choice]
 
 
@@ -103,6 +106,10 @@ class Evaluation:
     y: Labels
     weight: Weights
     report: Callable[[CurvePoint], None]
+
+
+class NotEnoughTime(Exception):
+    """Raised by `Model.fit` when `Setting.seconds` are too few to learn anything worth having."""
 
 
 class Model(Protocol):

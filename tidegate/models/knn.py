@@ -27,6 +27,7 @@ from tidegate.models.interface import (
 )
 from tidegate.models.nearness import Nearness
 from tidegate.models.quality import cross_entropy, curve_point
+from tidegate.models.selection import counted_rows
 from tidegate.models.target import indicators_of
 from tidegate.records import Params, Target
 
@@ -94,9 +95,7 @@ class NearestModel:
         evaluation: Evaluation | None = None,
     ) -> "NearestModel":
         """Index rows of positive weight and calibrate their votes; report one point."""
-        used = sample_weight > 0
-        if not used.all():
-            X, y, sample_weight = X.take(used), y[used], sample_weight[used]
+        X, y, sample_weight = counted_rows(X, y, sample_weight)
         asked = indicators_of(self._target, y)
         self._nearness.fit(X, asked, sample_weight, seed=self._seed)
         vectors = self._nearness.vectors(X)

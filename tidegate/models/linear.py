@@ -21,7 +21,7 @@ from tidegate.models.interface import (
     Weights,
 )
 from tidegate.models.quality import cross_entropy, curve_point
-from tidegate.models.selection import FAMILIES, select_columns
+from tidegate.models.selection import FAMILIES, counted_rows, select_columns
 from tidegate.models.target import indicators_of
 from tidegate.records import Params, Target
 
@@ -90,9 +90,7 @@ class LogisticModel:
         evaluation: Evaluation | None = None,
     ) -> "LogisticModel":
         """Learn from rows of positive weight; report one point when the solver is done."""
-        used = sample_weight > 0
-        if not used.all():
-            X, y, sample_weight = X.take(used), y[used], sample_weight[used]
+        X, y, sample_weight = counted_rows(X, y, sample_weight)
         matrix = X.csr(self._features)
         width, chosen = matrix.shape[1], np.arange(matrix.shape[1])
         settings = self._solver()

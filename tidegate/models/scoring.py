@@ -4,6 +4,7 @@ from typing import Any
 
 from tidegate.errors import BadInput
 from tidegate.models.bundle import Bundle
+from tidegate.models.decisions import decide
 from tidegate.models.interface import Scores
 from tidegate.models.target import labels_of, score_of
 from tidegate.records import GROUP_PREFIX, ID, LABEL, TIME, WEIGHT, Target
@@ -98,9 +99,12 @@ def score_source(bundle: Bundle, table: Any, *, id_column: str | None = None) ->
     Returns
     -------
     DataFrame
-        ``id``, ``score``, ``flagged`` (missing when the bundle has no threshold) and
-        ``model_version``, rows in the order of `table`. Of classes or several tasks also
-        ``score_OUTPUT``, the probability of each, and ``predicted_class``, the most likely one.
+        ``id``, ``score``, ``flagged`` and ``decision`` (``flagged``, ``review`` or ``leave``; both
+        missing when the bundle has no threshold) and ``model_version``, rows in the order of
+        `table`. Where the bundle answers other scores than the model's own, ``answered_score``. Of
+        classes or several tasks also ``score_OUTPUT``, the probability of each,
+        ``predicted_class``, the most likely one, and ``flagged_OUTPUT`` where outputs have
+        thresholds of their own. Segments are read from the rule's column where the table has it.
 
     Raises
     ------
@@ -113,18 +117,27 @@ def score_source(bundle: Bundle, table: Any, *, id_column: str | None = None) ->
         raise BadInput("--id", f"the table has no column {id_column!r}", "name a column it has")
     name = id_column or ("id" if "id" in table else None)
     outputs = bundle.outputs(table)
-    target, threshold = bundle.manifest.target, bundle.manifest.threshold
+    target, rule = bundle.manifest.target, bundle.manifest.rule
     score = score_of(target, outputs)
+    segments = table.get(rule.segment_column)
+    said = decide(bundle.manifest, score, outputs, segments)
+    nothing = [pd.NA] * len(table)
     scored = pd.DataFrame(
         {
             "id": range(len(table)) if name is None else table[name].to_numpy(),
             "score": score,
-            "flagged": pd.array(
-                [pd.NA] * len(table) if threshold is None else score >= threshold, dtype="boolean"
+            "flagged": pd.array(nothing if said.flagged is None else said.flagged, dtype="boolean"),
+            "decision": pd.array(
+                nothing if said.decision is None else said.decision, dtype="string"
             ),
             "model_version": bundle.manifest.version,
         }
     )
+    if rule.scale is not None or rule.calibration is not None:
+        scored["answered_score"] = said.answered_score
+    if said.classes is not None:
+        for name, reached in zip(target.outputs, said.classes.T, strict=True):
+            scored[f"flagged_{name}"] = reached
     if target.kind == "multiclass":
         scored["predicted_class"] = [target.outputs[number] for number in outputs.argmax(axis=1)]
     return scored if target.kind == "binary" else scored.assign(**_output_columns(target, outputs))

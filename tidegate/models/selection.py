@@ -1,10 +1,11 @@
-"""Fewer features: the columns that tell the classes apart, and a narrow dense stand-in."""
+"""Fewer rows and features: those that count, columns that tell the classes apart, a projection."""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from tidegate.features.blocks import Blocks
 from tidegate.models.interface import Choice, Labels, Weights
 
 Columns = npt.NDArray[np.int64]
@@ -21,6 +22,12 @@ FAMILIES = Choice(
         "embedding",
     )
 )
+
+
+def counted_rows(X: Blocks, y: Labels, weight: Weights) -> tuple[Blocks, Labels, Weights]:
+    """Return the rows of positive weight: one of weight zero is to be as good as absent."""
+    counts = weight > 0
+    return (X, y, weight) if counts.all() else (X.take(counts), y[counts], weight[counts])
 
 
 def select_columns(X: Any, y: Labels, weight: Weights, count: int) -> Columns:

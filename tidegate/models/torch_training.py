@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from tidegate.errors import BadInput
-from tidegate.models.interface import Labels, Setting, Weights
+from tidegate.models.interface import RESERVED_SHARE, Labels, Setting, Weights
 from tidegate.records import CurvePoint, Target
 
 Batch = Mapping[str, torch.Tensor]
@@ -27,8 +27,6 @@ Index = npt.NDArray[np.int64]
 WEIGHT_DECAY = 0.01
 #: Of the learning rate's schedule: a linear rise, then a linear fall to zero at the end.
 WARM_UP_SHARE = 0.06
-#: Of a trial's seconds, kept for what takes longer than it was measured to.
-RESERVED_SHARE = 0.06
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from tidegate.records.data import (
     SLICE_PREFIX,
     TASK_PREFIX,
     TIME,
+    UNLABELLED,
     WEIGHT,
     Column,
     ColumnProfile,
@@ -44,7 +45,7 @@ from tidegate.records.evaluation import (
     SliceCondition,
     WorstSlice,
 )
-from tidegate.records.monitoring import DriftReport, DriftTest
+from tidegate.records.monitoring import DriftReport, DriftTest, PriorShift, ThresholdOffer
 from tidegate.records.outcome import RunOutcome
 from tidegate.records.record import SPLITS, Interval, Record, SplitName
 from tidegate.records.rollout import (
@@ -94,6 +95,7 @@ __all__ = [
     "SPLITS",
     "TASK_PREFIX",
     "TIME",
+    "UNLABELLED",
     "WEIGHT",
     "Approval",
     "ApprovalRequest",
@@ -141,6 +143,7 @@ __all__ = [
     "PastEvaluation",
     "Phase",
     "PrevalenceEstimate",
+    "PriorShift",
     "Record",
     "ReferenceMapping",
     "Release",
@@ -161,6 +164,7 @@ __all__ = [
     "StepAnalysis",
     "Target",
     "Threshold",
+    "ThresholdOffer",
     "Traffic",
     "TrainingEvidence",
     "TrialResult",

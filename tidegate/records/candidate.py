@@ -13,7 +13,8 @@ class BaselineModel(Record):
     """The model that a candidate is compared with.
 
     `bundle` is None for the benchmark model, which every search trains; `threshold` is then
-    chosen on its own validation scores. `note` says why a wanted baseline was not used.
+    chosen on its own validation scores. `rule` is what the bundle serves by beside its threshold.
+    `note` says why a wanted baseline was not used.
     """
 
     kind: Literal["configured", "in_service", "benchmark_model"]
@@ -22,6 +23,7 @@ class BaselineModel(Record):
     bundle: str | None = None
     threshold: float | None = None
     note: str | None = None
+    rule: DecisionRule = DecisionRule()
 
 
 class Candidate(Record):
@@ -43,7 +45,8 @@ class BundleManifest(Record):
     """``bundle.json``: what serves, under which contract, and the digests that prove it.
 
     A bundle that evaluation has not seen yet has no threshold and no promise (None).
-    `probe_scores` are the scores of rows that every bundle makes up for itself. `history` names
+    `probe_scores` are the scores of rows that every bundle makes up for itself; `source_digest` is
+    of the bytes that the snapshot was read from (empty where they were not told). `history` names
     the inputs that a new account has none of.
     """
 
@@ -59,6 +62,7 @@ class BundleManifest(Record):
     min_precision: float | None
     confidence: float | None
     snapshot_digest: str
+    source_digest: str = ""
     files: Mapping[str, str]
     libraries: Mapping[str, str]
     probe_scores: tuple[float, ...] = ()
@@ -74,10 +78,14 @@ class BundleManifest(Record):
 
 
 class Release(Record):
-    """``current.json`` of the local model store: the version in service and how it came there."""
+    """``current.json`` of the local model store: the version in service and how it came there.
+
+    `source_digest` is that of the bundle: which data it learned from.
+    """
 
     name: str
     version: str
     run_digest: str
     released_at: str
     previous: str | None
+    source_digest: str = ""

@@ -1,7 +1,7 @@
 """The snapshot and the data gate's verdict."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from tidegate.records.record import Record, SplitName
 
@@ -9,6 +9,8 @@ from tidegate.records.record import Record, SplitName
 # no user column has, so that a column called "label" can still be what the user meant by it.
 ID, TIME, LABEL, WEIGHT = "_id", "_time", "_label", "_weight"
 GROUP_PREFIX = "_group_"
+# The table of a snapshot, and of a feature set, whose rows have no labels.
+UNLABELLED: Final = "unlabelled"
 # A scored table's columns that rows can be told apart by when errors are looked for.
 SLICE_PREFIX = "_slice_"
 # What a model learns where that is more than violating or not: the number of the row's class, or
@@ -85,7 +87,8 @@ class Snapshot(Record):
     feature columns under their own names and the roles under `ID`, `TIME`, `LABEL` (int8 0/1),
     `WEIGHT` (float64) and `GROUP_PREFIX` + name (string, or list of strings).
     `label_values` counts the rows of each label as the user's column spells it; `profiles` holds
-    one profile a feature column and one a group, under `GROUP_PREFIX` + name.
+    one profile a feature column and one a group, under `GROUP_PREFIX` + name. With
+    `unlabelled_rows` there is ``unlabelled.parquet`` too: feature columns and `ID`, no label.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Snapshot(Record):
     notices: tuple[str, ...] = ()
     profiles: Mapping[str, ColumnProfile] = {}
     source_digest: str = ""
+    unlabelled_rows: int = 0
 
 
 class Expectation(Record):
@@ -145,8 +149,9 @@ class FeatureSet(Record):
 
     The folder holds ``features.json`` (this record), ``featurizer/`` and, a split, the role
     columns ``SPLIT.parquet``, the cleaned texts ``SPLIT_texts.parquet`` and ``SPLIT/NN.npz`` (CSR)
-    or ``SPLIT/NN.npy`` (dense), the matrix of the block of that number. `cleaning` counts the
-    training rows that each rule changed, by ``column:rule``.
+    or ``SPLIT/NN.npy`` (dense), the matrix of the block of that number; for a snapshot's unlabelled
+    rows the same, whose only role is `ID`. `cleaning` counts the training rows that each rule
+    changed, by ``column:rule``.
     """
 
     snapshot_digest: str

@@ -56,12 +56,30 @@ class StepAnalysis(Record):
     candidate_requests: int
 
 
+class ReleaseEvent(Record):
+    """One line of the append-only log: who did what, on which figures, with which verdict."""
+
+    at: str
+    actor: str
+    kind: Literal[
+        "began", "approved", "advanced", "paused", "resumed", "rolled_back", "promoted", "note"
+    ]
+    release: str
+    candidate: str
+    percent: int
+    says: str
+    analysis: StepAnalysis | None = None
+
+
 class ReleaseState(Record):
     """Everything a controller needs to go on after it was killed.
 
     `steps` is fixed when the release begins. `held_by` names who paused it by hand; then no
     analysis advances it. Times are UTC, ISO 8601. `memory` carries the sequential tests' sums
-    from one analysis to the next.
+    from one analysis to the next. `in_force` says that the present step's traffic was seen in
+    force (`step_began_at` is that time then), `waiting_since` since when it is not. A candidate
+    that stops answering is `withdrawn` until it answers again; `outages` counts how often that
+    happened. `outbox` holds the events of the last change until the log has them.
     """
 
     name: str
@@ -79,6 +97,11 @@ class ReleaseState(Record):
     reason: str = ""
     last_analysis: StepAnalysis | None = None
     memory: Mapping[str, Any] = {}
+    in_force: bool = False
+    waiting_since: str | None = None
+    withdrawn: bool = False
+    outages: int = 0
+    outbox: tuple[ReleaseEvent, ...] = ()
 
     @property
     def percent(self) -> int:
@@ -97,24 +120,8 @@ class ReleaseState(Record):
             return Traffic(baseline=self.candidate)
         if self.phase in ("rolled_back", "awaiting_approval"):
             return Traffic(baseline=self.baseline)
-        return Traffic(
-            baseline=self.baseline, candidate=self.candidate, candidate_percent=self.percent
-        )
-
-
-class ReleaseEvent(Record):
-    """One line of the append-only log: who did what, on which figures, with which verdict."""
-
-    at: str
-    actor: str
-    kind: Literal[
-        "began", "approved", "advanced", "paused", "resumed", "rolled_back", "promoted", "note"
-    ]
-    release: str
-    candidate: str
-    percent: int
-    says: str
-    analysis: StepAnalysis | None = None
+        percent = 0 if self.withdrawn else self.percent
+        return Traffic(baseline=self.baseline, candidate=self.candidate, candidate_percent=percent)
 
 
 class ApprovalRequest(Record):

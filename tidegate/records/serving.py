@@ -50,3 +50,32 @@ class DecisionRule(Record):
     class_thresholds: Mapping[str, float | None] = {}
     calibration: CalibrationMap | None = None
     scale: ReferenceMapping | None = None
+
+
+class UnreadableFile(Record):
+    """A file of the payload log that a reading left out, and why."""
+
+    name: str
+    problem: str
+
+
+class LogReading(Record):
+    """What a reading of the payload log found between `since` and `until` (UTC, ISO 8601).
+
+    `rows` are those returned. `duplicates` came twice and count once. `late_rows` are among the
+    rows: they lay in a folder of a later hour than their time. `misplaced_rows` are not: their time
+    is missing, or so far from the hour of their folder that a clock must have been wrong.
+    `unreadable` files stay where they are. `absent_columns` were asked for and are in no file;
+    `retyped_columns` had several types and came as text.
+    """
+
+    since: str
+    until: str
+    rows: int
+    files: int
+    duplicates: int = 0
+    late_rows: int = 0
+    misplaced_rows: int = 0
+    unreadable: tuple[UnreadableFile, ...] = ()
+    absent_columns: tuple[str, ...] = ()
+    retyped_columns: tuple[str, ...] = ()

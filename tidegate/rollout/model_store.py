@@ -69,18 +69,98 @@ class ModelStore:
                 run_digest=run_digest,
                 released_at=_now(),
                 previous=None if current is None else current.version,
+                source_digest=manifest.source_digest,
             )
             self._put_in_service(release)
             return release
 
-    def rollback(self, name: str) -> Release:
-        """Put the version before the one in service back.
+    def keep(self, bundle: Path) -> BundleManifest:
+        """Copy a bundle into the store and leave the version in service as it is.
 
         Raises
         ------
         BadInput
-            If nothing is in service, nothing was before it, or that version is damaged.
+            If the bundle is not whole.
         """
+        manifest = read_manifest(bundle)
+        with self._locked(manifest.name):
+            self._keep_version(bundle, manifest)
+        return manifest
+
+    def put_in_service(self, name: str, version: str, *, run_digest: str | None = None) -> Release:
+        """Put a kept version in service; nothing changes when it is already.
+
+        Parameters
+        ----------
+        name, version : str
+            A version that the store keeps.
+        run_digest : str, optional
+            Digest of the run that made it; the one under which it was last in service without it.
+
+        Raises
+        ------
+        BadInput
+            If the version is not kept, or damaged.
+        """
+        with self._locked(name):
+            current = self.current(name)
+            if current is not None and current.version == version:
+                return current
+            known = [e for e in self.history(name) if e.version == version]
+            release = Release(
+                name=name,
+                version=version,
+                run_digest=run_digest or (known[-1].run_digest if known else ""),
+                released_at=_now(),
+                previous=None if current is None else current.version,
+            )
+            self._require_kept(name, version)
+            self._put_in_service(release)
+            return release
+
+    def versions(self, name: str) -> tuple[str, ...]:
+        """Return the versions that are kept, oldest copy first."""
+        folder = self._home(name) / "versions"
+        if not folder.is_dir():
+            return ()
+        kept = [p for p in folder.iterdir() if not p.name.startswith(".")]
+        return tuple(p.name for p in sorted(kept, key=lambda p: (p.stat().st_mtime, p.name)))
+
+    def forget_old(self, name: str, *, kept_versions: int, needed: frozenset[str]) -> list[str]:
+        """Remove the oldest versions beyond a number; return which.
+
+        Parameters
+        ----------
+        name : str
+            The model's name.
+        kept_versions : int
+            How many stay.
+        needed : frozenset of str
+            Versions that stay whatever their age, beside the one in service and the one before.
+        """
+        with self._locked(name):
+            current = self.current(name)
+            stay = set(needed)
+            if current is not None:
+                stay |= {current.version, current.previous or ""}
+            versions = self.versions(name)
+            surplus = max(0, len(versions) - kept_versions)
+            gone = [version for version in versions if version not in stay][:surplus]
+            for version in gone:
+                shutil.rmtree(self._version_folder(name, version))
+            return gone
+
+    def rollback(self, name: str, to: str | None = None) -> Release:
+        """Put the version before the one in service back, or any other that is kept.
+
+        Raises
+        ------
+        BadInput
+            If nothing is in service, nothing was before it, or that version is damaged or not
+            kept.
+        """
+        if to is not None:
+            return self.put_in_service(name, to)
         with self._locked(name):
             current = self.current(name)
             if current is None:
@@ -140,6 +220,10 @@ class ModelStore:
         read_manifest(folder)
         return folder
 
+    def folder_of(self, name: str) -> Path:
+        """Return the folder of everything that is kept of a name."""
+        return self._home(name)
+
     def history(self, name: str) -> tuple[Release, ...]:
         """Return every release of a name, roll-backs included, oldest first."""
         path = self._home(name) / "history.jsonl"
@@ -150,6 +234,15 @@ class ModelStore:
             return tuple(Release.model_validate_json(line) for line in lines)
         except ValidationError:
             raise BadInput(str(path), "has a line that is no release", "restore the file") from None
+
+    def _require_kept(self, name: str, version: str) -> None:
+        folder = self._version_folder(name, version)
+        if not folder.is_dir():
+            kept = ", ".join(self.versions(name)) or "none"
+            raise BadInput(
+                str(self._home(name)), f"keeps no version {version!r}", f"choose of: {kept}"
+            )
+        read_manifest(folder)
 
     def _predecessor(self, release: Release) -> Release | None:
         """Return how the version before `release` last came into service."""

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -26,15 +26,13 @@ from tidegate.models.catalogue import BENCHMARK, load_model
 from tidegate.models.interface import Scores, Setting
 from tidegate.models.quality import average_precision, log_loss
 from tidegate.models.target import score_of, violating_of
-from tidegate.records import FeatureBlock, SearchResult, SplitName, Target, TrialResult
+from tidegate.records import UNLABELLED, FeatureBlock, SearchResult, Target, TrialResult
 from tidegate.search.crossfit import CROSSFIT
 from tidegate.search.serving_cost import serving_ms
 from tidegate.search.tasks import Room, run_tasks
 from tidegate.search.trial import read_rows
 
 DISTILLED = "distilled"
-#: A split of the feature set that has no labels; ingest writes none yet.
-UNLABELLED = "unlabelled"
 #: Strengths tried, best on validation wins: soft labels bear less regularization than hard ones.
 _STRENGTHS = (1.0, 4.0, 16.0)
 
@@ -60,7 +58,7 @@ def _distill(result: SearchResult, features_folder: Path, out: Path, setting: Se
     train, validation = (read_rows(features_folder, split) for split in ("train", "validation"))
     parts = [(train.X, train.weight, _teach(train.X, train.target, result, out, known=True))]
     if (features_folder / f"{UNLABELLED}.parquet").is_file():
-        X, _ = load_features(features_folder, cast(SplitName, UNLABELLED))
+        X, _ = load_features(features_folder, UNLABELLED)
         parts.append((X, np.ones(X.rows), _teach(X, train.target, result, out, known=False)))
     truth = violating_of(validation.target, validation.y)
     students = []

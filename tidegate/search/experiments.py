@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tidegate.cluster_api import EXPERIMENTS, Clock, ClusterApi, ClusterError
 from tidegate.models.interface import Algorithm
-from tidegate.search.cluster_api import EXPERIMENTS, Clock, ClusterApi, ClusterError
 from tidegate.search.katib import PLAN_LABEL, ExperimentPlan, build_experiment, to_manifest
 from tidegate.search.outcome import SearchFailed
 from tidegate.search.trial_objects import created_at

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from tidegate import store
+from tidegate.cluster_api import EXPERIMENTS, PODS, TRIALS, Clock, ClusterApi, ClusterError
 from tidegate.config import ClusterConfig, SearchConfig
 from tidegate.errors import BadInput
 from tidegate.models.catalogue import BENCHMARK
 from tidegate.models.catalogue import algorithm as find_algorithm
 from tidegate.models.interface import Algorithm, Setting
 from tidegate.records import SearchResult, TrialResult
-from tidegate.search.cluster_api import EXPERIMENTS, PODS, TRIALS, Clock, ClusterApi, ClusterError
 from tidegate.search.experiments import RunningExperiment, submit, take_away
 from tidegate.search.finish import finish
 from tidegate.search.katib import ExperimentPlan, shares

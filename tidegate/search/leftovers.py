@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tidegate.search.cluster_api import EXPERIMENTS, ClusterApi, ClusterError
+from tidegate.cluster_api import EXPERIMENTS, ClusterApi, ClusterError
 from tidegate.search.katib import MINUTES_ANNOTATION, Owner
 from tidegate.search.trial_objects import created_at
 

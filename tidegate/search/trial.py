@@ -19,7 +19,15 @@ from tidegate.errors import BadInput
 from tidegate.features.blocks import Blocks
 from tidegate.features.matrices import load_features
 from tidegate.models.catalogue import algorithm as find_algorithm
-from tidegate.models.interface import Algorithm, Device, Evaluation, Labels, Setting, Weights
+from tidegate.models.interface import (
+    Algorithm,
+    Device,
+    Evaluation,
+    Labels,
+    NotEnoughTime,
+    Setting,
+    Weights,
+)
 from tidegate.models.quality import measured
 from tidegate.models.target import labels_of, score_of
 from tidegate.records import (
@@ -94,7 +102,8 @@ def run_trial(
     -------
     TrialResult
         ``succeeded`` with the validation's average precision and log-loss of the final model, or
-        ``early_stopped`` with the figures last reported.
+        ``early_stopped`` with the figures last reported, or ``out_of_time`` when the model saw
+        that `setting.seconds` are too few.
     """
     started = time.monotonic()
     train, validation = (read_rows(features_folder, split) for split in ("train", "validation"))
@@ -116,6 +125,15 @@ def run_trial(
     evaluation = Evaluation(validation.X, validation.y, validation.weight, observe)
     try:
         model.fit(train.X, train.y, train.weight, evaluation)
+    except NotEnoughTime as reason:
+        return TrialResult(
+            number=number,
+            algorithm=algorithm.name,
+            params=params,
+            status="out_of_time",
+            seconds=time.monotonic() - started,
+            error=str(reason),
+        )
     except TrialStopped:
         return TrialResult(
             number=number,
@@ -232,6 +250,9 @@ def main(arguments: Sequence[str]) -> int:
             store.write_record(chosen.out / "result.json", failed)
             raise
     store.write_record(chosen.out / "result.json", result)
+    if result.status == "out_of_time":
+        print(f"{chosen.seconds:g} s are too few: {result.error}", file=sys.stderr)
+        return 1
     _tell(result.average_precision, result.log_loss)
     time.sleep(max(0.0, _SHORTEST_JOB_SECONDS - (time.monotonic() - started)))
     return 0

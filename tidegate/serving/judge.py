@@ -3,10 +3,8 @@
 import logging
 import math
 import traceback
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -14,7 +12,7 @@ import numpy.typing as npt
 
 from tidegate.models.decisions import Decisions, decide
 from tidegate.models.target import score_of
-from tidegate.records import INPUT_PREFIX, BundleManifest
+from tidegate.records import INPUT_PREFIX, BundleManifest, ServedDecision
 from tidegate.serving.metrics import Metrics
 from tidegate.serving.request import Asked
 from tidegate.serving.schema import Row
@@ -51,11 +49,11 @@ class Exploration(Protocol):
 
     def explore(
         self,
-        decisions: Sequence[str],
-        row_ids: Sequence[str],
+        decisions: Sequence[ServedDecision],
+        row_ids: Sequence[str | None],
         segments: Sequence[str | None],
         classes: Sequence[Sequence[str]],
-    ) -> tuple[Sequence[str], Sequence[bool], Sequence[float]]:
+    ) -> tuple[Sequence[ServedDecision], Sequence[bool], Sequence[float]]:
         """Return each row's action, whether it was drawn, and the action's probability."""
 
 
@@ -94,8 +92,8 @@ class Answered:
     scores: list[float]
     answered_scores: list[float] | None
     thresholds: list[float | None]
-    decisions: list[str] | None
-    actions: list[str] | None
+    decisions: list[ServedDecision] | None
+    actions: list[ServedDecision] | None
     paths: list[Path]
     outputs: npt.NDArray[np.float64]
     classes: list[list[str]] | None = None
@@ -109,6 +107,8 @@ class Judge:
     ----------
     bundle : Scorer
     metrics : Metrics
+    name : str, optional
+        What the log calls the model; the bundle's own name without it.
     history : sequence of str
         Inputs that a new account has none of.
     explain : callable, optional
@@ -124,12 +124,14 @@ class Judge:
         bundle: Scorer,
         metrics: Metrics,
         *,
+        name: str | None = None,
         history: Sequence[str] = (),
         explain: Explain | None = None,
         sink: PayloadSink | None = None,
         exploration: Exploration | None = None,
     ) -> None:
         self._bundle, self._manifest, self._metrics = bundle, bundle.manifest, metrics
+        self._name = name or self._manifest.name
         self._history, self._explain = tuple(history), explain
         self._sink, self._exploration = sink, exploration
         column, inputs = self._manifest.rule.segment_column, self._manifest.inputs
@@ -160,7 +162,9 @@ class Judge:
         decisions = None if decided.decision is None else decided.decision.tolist()
         classes = self._classes(decided)
         actions, explored, chances = decisions, [False] * len(rows), [1.0] * len(rows)
-        ids = self._ids(asked)
+        ids: list[str | None] = []
+        for one in asked:
+            ids += one.ids or [None] * len(one.rows)
         if self._exploration is not None and decisions is not None:
             drawn = self._exploration.explore(
                 decisions, ids, segments, self._named(classes, outputs)
@@ -171,11 +175,9 @@ class Judge:
         thresholds = [None if math.isnan(cut) else cut for cut in decided.threshold.tolist()]
         self._metrics.scored(told, decisions, actions, paths)
         if self._sink is not None:
-            given = [one.ids is not None for one in asked for _ in one.rows]
             nothing: list[str | None] = [None] * len(rows)
             columns: dict[str, Sequence[object]] = {
-                "row_id": [row_id if own else None for row_id, own in zip(ids, given, strict=True)],
-                "event_id": [uuid.uuid4().hex for _ in rows],
+                "row_id": ids,
                 "score": told,
                 "threshold": thresholds,
                 "decision": decisions or nothing,
@@ -262,24 +264,10 @@ class Judge:
             for row, place in enumerate(likeliest)
         ]
 
-    def _ids(self, asked: Sequence[Asked]) -> list[str]:
-        """Return the client's ids, and made-up ones where it gave none."""
-        if self._exploration is None and self._sink is None:
-            return []
-        return [
-            uuid.uuid4().hex if one.ids is None else one.ids[row]
-            for one in asked
-            for row in range(len(one.rows))
-        ]
-
     def _payloads(
         self, rows: Sequence[Row], columns: Mapping[str, Sequence[object]]
     ) -> Iterator[dict[str, object]]:
-        shared = {
-            "time": datetime.now(UTC),
-            "model_name": self._manifest.name,
-            "model_version": self._manifest.version,
-        }
+        shared = {"model_name": self._name, "model_version": self._manifest.version}
         for number, row in enumerate(rows):
             yield {
                 **shared,

@@ -48,12 +48,6 @@ _WAITING = Gauge(
     _LABELS,
     multiprocess_mode="livesum",
 )
-_DROPPED = Gauge(
-    "tidegate_payload_dropped_rows",
-    "Rows that the payload log had no room for.",
-    _LABELS,
-    multiprocess_mode="sum",
-)
 
 
 class Metrics:
@@ -69,7 +63,6 @@ class Metrics:
         )
         self._in_hand = _IN_HAND.labels(*self._version)
         self._waiting = _WAITING.labels(*self._version)
-        self._dropped = _DROPPED.labels(*self._version)
         self._by_protocol = {
             protocol: (
                 _REQUESTS.labels(*self._version, protocol),
@@ -121,10 +114,6 @@ class Metrics:
         """Say how many requests are in hand and how many of them wait."""
         self._in_hand.set(in_hand)
         self._waiting.set(waiting)
-
-    def dropped(self, rows: int) -> None:
-        """Say how many rows the payload log has dropped so far."""
-        self._dropped.set(rows)
 
 
 def exposed(accept: str) -> tuple[bytes, str]:

@@ -81,6 +81,7 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
         self._judge = Judge(
             bundle,
             self.metrics,
+            name=self.name,
             history=history,
             explain=explain,
             sink=sink,

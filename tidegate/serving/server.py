@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from tidegate.config import ServingConfig
 from tidegate.errors import BadInput
 from tidegate.records import BundleManifest
+from tidegate.serving.exploration import Exploration, require_known_classes
+from tidegate.serving.payload_log import PayloadLog
 from tidegate.serving.workers import say_ready, supervise
 
 if TYPE_CHECKING:
@@ -139,7 +141,18 @@ def serve_scorer(
     finally:
         sys.argv = arguments
 
-    predictor = ModerationPredictor(scorer, name=name, config=config, explain=explain)
+    log = _payload_log(config, scorer.manifest)
+    exploration = Exploration.from_environment(config.exploration)
+    if exploration.is_on:
+        require_known_classes(config.exploration, classes_of(scorer.manifest))
+    predictor = ModerationPredictor(
+        scorer,
+        name=name,
+        config=config,
+        explain=explain,
+        sink=log,
+        exploration=exploration if exploration.is_on else None,
+    )
     try:
         predictor.load()
     except ScoringFailed as error:
@@ -166,6 +179,19 @@ def serve_scorer(
         on_start=on_start,
         shares_port=is_worker,
     ).serve()
+    if log is not None:
+        log.close()
+
+
+def _payload_log(config: ServingConfig, manifest: BundleManifest) -> PayloadLog | None:
+    if config.payload_log.uri is None:
+        return None
+    return PayloadLog(config.payload_log, columns=manifest.inputs)
+
+
+def classes_of(manifest: BundleManifest) -> tuple[str, ...]:
+    """Return the classes or tasks that rows may be told to have; none of two classes."""
+    return () if manifest.target.kind == "binary" else manifest.target.outputs
 
 
 def _explainer(bundle: "Bundle") -> "Explain":

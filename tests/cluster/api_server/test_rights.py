@@ -5,11 +5,7 @@ from kubernetes import client
 
 from tests.cluster.api_server.conftest import NAMESPACE, eventually
 from tests.unit.manifests.rendering import needs_kubectl
-from tidegate.config import RunConfig
-from tidegate.doctor.api import Api
-from tidegate.doctor.cluster import check_cluster, examine
-from tidegate.doctor.rights import PIPELINE_RIGHTS
-from tidegate.search.cluster_api import (
+from tidegate.cluster_api import (
     EXPERIMENTS,
     PODS,
     TRIALS,
@@ -17,6 +13,10 @@ from tidegate.search.cluster_api import (
     ClusterError,
     Resource,
 )
+from tidegate.config import RunConfig
+from tidegate.doctor.api import Api
+from tidegate.doctor.cluster import check_cluster, examine
+from tidegate.doctor.rights import PIPELINE_RIGHTS
 
 pytestmark = [needs_kubectl, pytest.mark.usefixtures("namespace")]
 

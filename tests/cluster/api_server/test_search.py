@@ -16,9 +16,9 @@ from tests.cluster.api_server.katib import KatibsObjects
 from tests.fake_katib import FakeKatib, workspace_of
 from tests.unit.manifests.foreign_pods import COLLECTOR
 from tests.unit.manifests.rendering import needs_kubectl
+from tidegate.cluster_api import EXPERIMENTS, Clock, ClusterApi
 from tidegate.config import ClusterConfig, SearchConfig
 from tidegate.search import katib_runs
-from tidegate.search.cluster_api import EXPERIMENTS, Clock, ClusterApi
 from tidegate.search.leftovers import remove_leftovers
 from tidegate.search.outcome import SearchFailed
 

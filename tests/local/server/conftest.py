@@ -7,7 +7,7 @@ import pytest
 from tests.local.server.process import ROWS, Server
 from tidegate.config import FeatureConfig
 from tidegate.features.featurizer import Featurizer
-from tidegate.models.bundle import load_bundle, with_threshold, write_bundle
+from tidegate.models.bundle import load_bundle, with_decision_rule, write_bundle
 from tidegate.models.catalogue import algorithm
 from tidegate.models.interface import Setting
 from tidegate.records import Column
@@ -49,7 +49,7 @@ def bundle(tmp_path_factory):
         snapshot_digest="d",
     )
     promise = {"min_precision": 0.9, "confidence": 0.95}
-    with_threshold(folder / "bundle", folder / "bundle", threshold=0.5, **promise)
+    with_decision_rule(folder / "bundle", folder / "bundle", threshold=0.5, **promise)
     return folder / "bundle"
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from tests.fake_katib import FakeKatib, workspace_of
 from tests.fake_kubernetes import TOKEN, FakeClock, FakeKubernetes
+from tidegate.cluster_api import ClusterApi
 from tidegate.config import ClusterConfig, SearchConfig
 from tidegate.models.catalogue import algorithm
 from tidegate.search import katib_runs
-from tidegate.search.cluster_api import ClusterApi
 from tidegate.search.katib_runs import run_search
 from tidegate.search.trial import run_trial
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.fake_kubernetes import Fault
-from tidegate.search.cluster_api import ClusterError
+from tidegate.cluster_api import ClusterError
 
 BUSY = [429, 500, 503, "reset"]
 

@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from tests.fake_kubernetes import Fault
+from tidegate.cluster_api import EXPERIMENTS, ClusterApi
 from tidegate.search import katib_runs
-from tidegate.search.cluster_api import EXPERIMENTS, ClusterApi
 from tidegate.search.leftovers import remove_leftovers
 from tidegate.search.outcome import SearchFailed
 

@@ -2,11 +2,11 @@
 
 import pytest
 
+from tidegate.cluster_api import load_configuration
 from tidegate.config import ClusterConfig, SearchConfig
 from tidegate.errors import BadInput
 from tidegate.records import TrialResult
 from tidegate.search import katib_runs
-from tidegate.search.cluster_api import load_configuration
 from tidegate.search.katib_runs import run_search
 from tidegate.search.outcome import SearchFailed
 

@@ -13,7 +13,7 @@ SECURITY = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 MANIFESTS = ROOT / "manifests"
 #: What the one door to the Kubernetes client calls each verb.
 METHODS = {"create": "create", "get": "get", "list": "find", "delete": "delete"}
-DOOR = "tidegate.search.cluster_api"
+DOOR = "tidegate.cluster_api"
 
 
 def table(heading):

@@ -151,7 +151,6 @@ TOPIC_NOUNS: dict[str, tuple[str, ...]] = {
         "desborde dique saco río muro motor temporal refugio rescate canal",
     ),
 }
-TOPICS = len(TOPIC_NOUNS["en"])
 
 ADJECTIVES: dict[str, str] = {
     "en": "great odd late quiet loud cheap bright slow early rare warm cold fair rough calm grand",

@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-INK, MUTED, RULE = "var(--ink)", "var(--muted)", "var(--rule)"
+INK, MUTED = "var(--ink)", "var(--muted)"
 VIOLATING, HARMLESS = "var(--violating)", "var(--harmless)"
 SERIES = ["var(--series-1)", "var(--series-2)", "var(--series-3)", "var(--series-4)"]
 

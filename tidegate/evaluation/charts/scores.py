@@ -20,7 +20,7 @@ from tidegate.evaluation.charts.drawing import (
 )
 from tidegate.evaluation.measurement import rows_of
 from tidegate.evaluation.operating_curve import OperatingCurve
-from tidegate.evaluation.reliability import ReliabilityBin
+from tidegate.records import ReliabilityBin
 
 _BINS = 40
 _SETTLED_RECALL = 0.1
@@ -130,10 +130,18 @@ def score_histogram(scored: Any, threshold: float | None, split: str) -> Spec:
     return spec(alt.layer(*layers), f"Scores on the {split} by label", height=300)
 
 
-def reliability(bins: Sequence[ReliabilityBin]) -> Spec:
+def reliability(bins: Sequence[ReliabilityBin]) -> Spec | None:
     """Draw the share that violates over the score, with intervals, beside the diagonal."""
+    if not bins:
+        return None
     rows = [
-        {"score": b.mean_score, "share": b.share, "low": b.low, "high": b.high, "rows": b.rows}
+        {
+            "score": b.score,
+            "share": b.violating,
+            "low": b.violating_ci[0],
+            "high": b.violating_ci[1],
+            "rows": b.rows,
+        }
         for b in bins
     ]
     diagonal = alt.Chart(data([{"score": 0, "share": 0}, {"score": 1, "share": 1}]))

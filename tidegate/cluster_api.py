@@ -1,4 +1,4 @@
-"""Custom resources of a cluster, asked for patiently: the one door to the Kubernetes client.
+"""Objects of a cluster, asked for patiently: the one door to the Kubernetes client.
 
 A busy, restarting or unreachable API server is asked again; a token that has expired is read anew
 once; everything else is an error that says what to do.
@@ -56,12 +56,28 @@ class Resource:
 EXPERIMENTS = Resource("kubeflow.org", "v1beta1", "experiments")
 TRIALS = Resource("kubeflow.org", "v1beta1", "trials")
 PODS = Resource("", "v1", "pods")
+CONFIG_MAPS = Resource("", "v1", "configmaps")
+EVENTS = Resource("", "v1", "events")
+LEASES = Resource("coordination.k8s.io", "v1", "leases")
+DEPLOYMENTS = Resource("apps", "v1", "deployments")
+HTTP_ROUTES = Resource("gateway.networking.k8s.io", "v1", "httproutes")
+INFERENCE_SERVICES = Resource("serving.kserve.io", "v1beta1", "inferenceservices")
+KNATIVE_SERVICES = Resource("serving.knative.dev", "v1", "services")
+KNATIVE_REVISIONS = Resource("serving.knative.dev", "v1", "revisions")
 
 _OWNER_KINDS = {"Workflow": Resource("argoproj.io", "v1alpha1", "workflows"), "Pod": PODS}
 
 
-def load_configuration() -> Any:
+def load_configuration(
+    where: str = "search.backend",
+    mend: str = "submit the run to a cluster, or write backend: local",
+) -> Any:
     """Return the client's configuration of the pod's service account, or of the kubeconfig.
+
+    Parameters
+    ----------
+    where, mend : str
+        Who asked for a cluster and what to write instead, for the message.
 
     Raises
     ------
@@ -78,9 +94,7 @@ def load_configuration() -> Any:
             continue
         return configuration
     raise BadInput(
-        "search.backend",
-        "no cluster is known here: neither a service account nor a kubeconfig",
-        "submit the run to a cluster, or write backend: local",
+        where, "no cluster is known here: neither a service account nor a kubeconfig", mend
     )
 
 
@@ -127,6 +141,23 @@ class ClusterApi:
         answer = self._ask("GET", kind, namespace, query=query)
         items: list[dict[str, Any]] = answer.get("items") or []
         return items
+
+    def replace(
+        self, kind: Resource, namespace: str, name: str, body: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Replace an object; the status of the error is 409 when its resourceVersion is old."""
+        answer: dict[str, Any] = self._ask("PUT", kind, namespace, name, body=body)
+        return answer
+
+    def merge(
+        self, kind: Resource, namespace: str, name: str, patch: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Merge a patch into an object (RFC 7386: None takes a field away, a list is replaced).
+
+        A ``metadata.resourceVersion`` in it is held against the object's: 409 when it is old.
+        """
+        answer: dict[str, Any] = self._ask("PATCH", kind, namespace, name, body=patch)
+        return answer
 
     def delete(
         self, kind: Resource, namespace: str, name: str, *, patience_seconds: float | None = None
@@ -181,6 +212,9 @@ class ClusterApi:
         give_up = self._clock.monotonic() + (
             self._patience_seconds if patience is None else patience
         )
+        headers = {"Accept": "application/json"}
+        if method == "PATCH":
+            headers["Content-Type"] = "application/merge-patch+json"
         pause, reloaded = 0.5, False
         while True:
             wait: float | None = None
@@ -189,7 +223,7 @@ class ClusterApi:
                     path,
                     method,
                     query_params=query or [],
-                    header_params={"Accept": "application/json"},
+                    header_params=dict(headers),
                     body=body,
                     auth_settings=["BearerToken"],
                     response_type="object",
@@ -219,6 +253,9 @@ class ClusterApi:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
 
+_INSTALL = {"kubeflow.org": "Katib", "serving.kserve.io": "KServe"}
+
+
 def _retry_after(error: Any) -> float | None:
     text = (error.headers or {}).get("Retry-After", "")
     return min(float(text), _LONGEST_PAUSE_SECONDS) if text.isdecimal() else None
@@ -229,10 +266,13 @@ def _explained(asked: str, kind: Resource, namespace: str, error: Any) -> str:
     mends = {
         401: "the token was refused twice; see the step's ServiceAccount",
         403: f"let the step's ServiceAccount do this in {namespace}: apply Tidegate's Roles",
-        404: f"install Katib ({kind.plural}.{kind.group}) and make the namespace {namespace}"
+        404: f"install {_INSTALL.get(kind.group, 'what serves it')} ({kind.plural}.{kind.group}) "
+        f"and make the namespace {namespace}"
         if asked.startswith("POST")
         else "it is not there",
-        409: "the name is taken",
+        409: "the name is taken"
+        if asked.startswith("POST")
+        else "it was changed in between; read it again",
     }
     return f"{asked}: {error.status} {told}; {mends.get(error.status, 'mend what it names')}"
 

@@ -1,0 +1,208 @@
+"""The release controller: one look at a time, killed and resumed at any point.
+
+State is written first, under optimistic locking, with the events of the change inside it; then
+the traffic is moved and the events are told. Whoever comes after a killed controller finds in the
+state what was left to do, and doing it twice changes nothing.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
+
+from tidegate.config import RolloutConfig
+from tidegate.errors import BadInput
+from tidegate.records import Finding, Observed, ReleaseState, StepAnalysis
+from tidegate.rollout.backend import Analyst, Conflict, ReleaseBackend
+from tidegate.rollout.transitions import Step, next_state, seconds_since
+
+logger = logging.getLogger(__name__)
+
+Clock = Callable[[], datetime]
+
+#: What came of a look: nothing to do, another controller's turn, somebody changed the state
+#: meanwhile, or done.
+Outcome = Literal["idle", "not_mine", "overtaken", "done"]
+
+
+class Controller:
+    """Takes a release through its steps.
+
+    Parameters
+    ----------
+    backend : ReleaseBackend
+        Where models serve.
+    analyst : Analyst
+        Judges a step.
+    config : RolloutConfig
+        Durations and limits.
+    clock : callable
+        Returns the time, with its zone.
+    holder : str
+        This controller's name in the lease.
+    lease_seconds : float
+        How long after its last sign of life another may take over.
+    """
+
+    def __init__(
+        self,
+        backend: ReleaseBackend,
+        analyst: Analyst,
+        config: RolloutConfig,
+        clock: Clock,
+        holder: str,
+        *,
+        lease_seconds: float = 30.0,
+    ) -> None:
+        self._backend = backend
+        self._analyst = analyst
+        self._config = config
+        self._clock = clock
+        self._holder = holder
+        self._lease_seconds = lease_seconds
+
+    def tick(self) -> Outcome:
+        """Look at the release once and do what is to be done."""
+        if not self._my_turn():
+            return "not_mine"
+        found = self._backend.read_state()
+        if found is None:
+            return "idle"
+        state, revision = found
+        if state.is_over:
+            return self._finish(state, revision)
+        self._carry_out(state)
+        observed = self._backend.observe()
+        now = self._clock()
+        after, events = next_state(state, None, observed, now, self._config)
+        if self._is_due(after, now):
+            analysis, memory = self._analyse(after, observed, now)
+            after, more = next_state(
+                after.model_copy(update={"memory": memory}), analysis, observed, now, self._config
+            )
+            events += more
+        if after == state:
+            return "done"
+        if not self._my_turn():
+            return "not_mine"
+        after = after.model_copy(update={"outbox": events})
+        try:
+            revision = self._backend.write_state(after, revision=revision)
+        except Conflict:
+            return "overtaken"
+        if after.is_over:
+            return self._finish(after, revision)
+        self._carry_out(after)
+        return "done"
+
+    def apply(self) -> Outcome:
+        """Put the written state in force at once, without an analysis: after a command."""
+        if not self._my_turn():
+            return "not_mine"
+        found = self._backend.read_state()
+        if found is None:
+            return "idle"
+        state, revision = found
+        if state.is_over:
+            return self._finish(state, revision)
+        self._carry_out(state)
+        return "done"
+
+    def _my_turn(self) -> bool:
+        return self._backend.hold_lease(self._holder, self._clock(), seconds=self._lease_seconds)
+
+    def _carry_out(self, state: ReleaseState) -> None:
+        """Move the traffic where the state wants it and tell what the state has to tell."""
+        self._backend.route(state.traffic)
+        for event in state.outbox:
+            self._backend.record(event)
+
+    def _finish(self, state: ReleaseState, revision: str) -> Outcome:
+        """Carry out the end once; an empty outbox says that nothing is left to do."""
+        if not state.outbox:
+            return "idle"
+        self._carry_out(state)
+        try:
+            self._backend.write_state(state.model_copy(update={"outbox": ()}), revision=revision)
+        except Conflict:
+            return "overtaken"
+        return "done"
+
+    def _is_due(self, state: ReleaseState, now: datetime) -> bool:
+        if state.is_over or not state.in_force:
+            return False
+        last = state.analysed_at
+        return last is None or seconds_since(last, now) >= self._config.interval_seconds
+
+    def _analyse(
+        self, state: ReleaseState, observed: Observed, now: datetime
+    ) -> tuple[StepAnalysis, dict[str, object]]:
+        """Return the analyst's word; an analysis that breaks is inconclusive, never a yes."""
+        try:
+            return self._analyst.analyse(state, observed, now)
+        except Exception as error:
+            logger.exception("the analysis failed")
+            says = f"the analysis failed with {type(error).__name__}: {error}"
+            finding = Finding(source="platform", name="analysis", verdict="pause", says=says)
+            analysis = StepAnalysis(verdict="pause", findings=(finding,), candidate_requests=0)
+            return analysis, dict(state.memory)
+
+
+def command(
+    backend: ReleaseBackend, change: Callable[[ReleaseState, datetime], Step], clock: Clock
+) -> ReleaseState:
+    """Write what a person ordered into the state, whoever else writes; return the new state.
+
+    Parameters
+    ----------
+    backend : ReleaseBackend
+        Where the state is kept.
+    change : callable
+        From the state and the time to the next state and its events, for example `hold`.
+    clock : callable
+        Returns the time, with its zone.
+
+    Raises
+    ------
+    BadInput
+        If no release ever began, or `change` refuses.
+    """
+    while True:
+        found = backend.read_state()
+        if found is None:
+            raise BadInput("rollout", "no release has begun", "begin one: tidegate rollout start")
+        state, revision = found
+        after, events = change(state, clock())
+        # Events of the change before may be untold yet.
+        after = after.model_copy(update={"outbox": (*state.outbox, *events)})
+        try:
+            backend.write_state(after, revision=revision)
+        except Conflict:
+            continue
+        return after
+
+
+def watch(
+    controller: Controller,
+    is_over: Callable[[], bool],
+    *,
+    poll_seconds: float,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """Look again and again until the release is over; a look that fails is tried again."""
+    while True:
+        try:
+            controller.tick()
+            if is_over():
+                return
+        except BadInput:
+            raise
+        except Exception:
+            logger.exception("a look at the release failed; trying again")
+        sleep(poll_seconds)
+
+
+def utc_now() -> datetime:
+    """Return the time in UTC."""
+    return datetime.now(UTC)
