@@ -228,9 +228,9 @@ def _asked(
         light = request.remedy == "light_refresh"
         changes["last_retrain_at"] = _text(now)
         changes["light_in_a_row"] = state.light_in_a_row + 1 if light else 0
-        counts: dict[str, int] = {
-            cause: state.in_a_row.get(cause, 0) + 1 for cause in request.causes
-        }
+        in_a_row = dict(state.in_a_row)
+        for cause in request.causes:
+            in_a_row[cause] = in_a_row.get(cause, 0) + 1
         changes["in_a_row"] = in_a_row
     return state.model_copy(update=changes)
 
