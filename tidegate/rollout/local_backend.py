@@ -1,7 +1,9 @@
 """Releases on this machine, for tests and the demo only: files in the model store's folder.
 
 Under ``NAME/rollout/`` of the store: ``state.json`` (the release and its revision),
-``lease.json``, and the release log. The traffic is moved by a `LocalTraffic`, where one runs.
+``lease.json``, ``events.jsonl`` (the release log) and ``failed/VERSION.json`` (a candidate that was
+rolled back: every event of its releases, with the findings). The traffic is moved by a
+`LocalTraffic`, where one runs.
 """
 
 import contextlib
@@ -56,7 +58,7 @@ class LocalBackend:
         self._traffic = traffic
         self._kept_versions = kept_versions
         self._folder = store.folder_of(name) / "rollout"
-        self.log = ReleaseLog(self._folder)
+        self.log = ReleaseLog(self._folder / "events.jsonl")
 
     def read_state(self) -> tuple[ReleaseState, str] | None:
         """Return the state and its revision; None when no release ever began."""
@@ -125,7 +127,7 @@ class LocalBackend:
         The line in the log says that all this was done, so a crash before it repeats it and a
         later release of another version is never undone.
         """
-        if self.log.has(event):
+        if event in self.log.read():
             return
         found = self.read_state()
         state = None if found is None else found[0]
@@ -137,13 +139,21 @@ class LocalBackend:
         elif event.kind == "rolled_back":
             if event.actor != CONTROLLER and state is not None:
                 self._store.put_in_service(self._name, state.baseline)
-            self.log.archive(event)
+            self._archive(event)
         self.log.append(event)
 
     def lease_holder(self) -> str | None:
         """Return who took the lease last, if nobody gave it back."""
         held = self._lease()
         return None if held is None else held[0]
+
+    def _archive(self, last: ReleaseEvent) -> None:
+        events = [e for e in (*self.log.read(), last) if e.candidate == last.candidate]
+        told = [event.model_dump(mode="json") for event in events]
+        write_json(
+            self._folder / "failed" / f"{last.candidate}.json",
+            {"candidate": last.candidate, "events": told},
+        )
 
     def _lease(self) -> tuple[str, float] | None:
         try:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from tidegate.config import ExplorationConfig
 from tidegate.errors import BadInput
+from tidegate.records import ServedDecision
 from tidegate.serving.keyed_draw import checked_key, read_key, uniform
 
 _WHERE = "serving.exploration"
@@ -24,7 +25,7 @@ class Explored(NamedTuple):
     else could have been drawn.
     """
 
-    actions: tuple[str, ...]
+    actions: tuple[ServedDecision, ...]
     explored: tuple[bool, ...]
     probabilities: tuple[float, ...]
 
@@ -76,7 +77,7 @@ class Exploration:
 
     def explore(
         self,
-        decisions: Sequence[str],
+        decisions: Sequence[ServedDecision],
         row_ids: Sequence[str | None],
         segments: Sequence[str | None],
         classes: Sequence[Collection[str] | str | None],
@@ -110,11 +111,11 @@ class Exploration:
 
     def _draw(
         self,
-        decision: str,
+        decision: ServedDecision,
         row_id: str | None,
         segment: str | None,
         classes: Collection[str] | str | None,
-    ) -> tuple[str, bool, float]:
+    ) -> tuple[ServedDecision, bool, float]:
         share, other = self._offer(decision, segment, classes)
         if row_id is None or share == 0.0:
             return decision, False, 1.0
@@ -124,10 +125,10 @@ class Exploration:
 
     def _offer(
         self,
-        decision: str,
+        decision: ServedDecision,
         segment: str | None,
         classes: Collection[str] | str | None,
-    ) -> tuple[float, str]:
+    ) -> tuple[float, ServedDecision]:
         """Return how likely the decision changes, and to what."""
         if decision == "leave":
             return self._config.review_share, "review"

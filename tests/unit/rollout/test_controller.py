@@ -53,11 +53,10 @@ def test_an_analysis_that_breaks_is_inconclusive(scene, caplog):
 
 def test_killed_at_any_call_it_resumes_to_the_same_end():
     unhurt = Scene()
-    unhurt.run(1600)
-    halves = unhurt.place.half_calls
-    for kill_at in range(1, halves, 4):
+    unhurt.run(1800, every=60)
+    for kill_at in range(1, unhurt.place.half_calls + 1):
         scene = Scene(kill_at=kill_at)
-        scene.run(1700)
+        scene.run(1920, every=60)
         assert scene.controllers == 2, kill_at
         assert scene.told() == WHOLE_WAY, kill_at
         assert scene.place.traffic == Traffic(baseline="new"), kill_at
