@@ -157,13 +157,13 @@ class PayloadLog:
                 if taken:
                     self._queue.append(_Offer(at, taken))
                     self._waiting += len(taken)
-                self._add(offered=len(given))
-                self._drop(len(given) - len(taken), "closed" if self._closing else "full")
+                self._counts["offered"] += len(given)
+                if len(taken) < len(given):
+                    self._drop(len(given) - len(taken), "closed" if self._closing else "full")
                 if self._thread is None and not self._closing:
                     self._begin()
                 if self._waiting >= self._config.file_rows:
                     self._changed.notify()
-            _WAITING.set(self._waiting)
         except Exception as error:  # noqa: BLE001 - an answer is worth more than its log
             logger.error("the payload log could not take rows: %s", type(error).__name__)
 
@@ -223,6 +223,7 @@ class PayloadLog:
 
     def _begin(self) -> None:
         self._writer = uuid.uuid4().hex
+        _WAITING.set_function(lambda: self._waiting)
         self._thread = threading.Thread(target=self._run, name="payload-log", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -255,7 +256,6 @@ class PayloadLog:
                 taken.append(self._queue.popleft())
                 rows += len(taken[-1].rows)
             self._waiting -= rows
-        _WAITING.set(self._waiting)
         return taken
 
     def _files_of(self, offers: Sequence[_Offer]) -> tuple[_File, ...]:
