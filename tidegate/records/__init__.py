@@ -45,7 +45,16 @@ from tidegate.records.evaluation import (
     SliceCondition,
     WorstSlice,
 )
-from tidegate.records.monitoring import DriftReport, DriftTest, PriorShift, ThresholdOffer
+from tidegate.records.monitoring import (
+    CATEGORY_PREFIX,
+    COMPONENT_PREFIX,
+    NUMBER_PREFIX,
+    SCORE,
+    DriftReport,
+    DriftTest,
+    PriorShift,
+    ThresholdOffer,
+)
 from tidegate.records.outcome import RunOutcome
 from tidegate.records.record import SPLITS, Interval, Record, SplitName
 from tidegate.records.rollout import (
@@ -92,12 +101,16 @@ from tidegate.records.trigger import (
 )
 
 __all__ = [
+    "CATEGORY_PREFIX",
     "CLASS",
+    "COMPONENT_PREFIX",
     "GROUP_PREFIX",
     "ID",
     "INPUT_PREFIX",
     "LABEL",
+    "NUMBER_PREFIX",
     "PAYLOAD_COLUMNS",
+    "SCORE",
     "SLICE_PREFIX",
     "SPLITS",
     "TASK_PREFIX",
