@@ -34,7 +34,7 @@ _DIGITS = 16
 def release_or_ask(
     store: ModelStore, bundle: Path, *, run_digest: str, approval: str
 ) -> Release | ApprovalRequest:
-    """Put a promoted bundle in service where `rollout.approval` is auto, ask for approval elsewhere.
+    """Put a promoted bundle in service if `rollout.approval` is auto; else ask for the approval.
 
     Raises
     ------
