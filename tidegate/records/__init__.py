@@ -2,6 +2,14 @@
 
 from tidegate.records.audit import Approval, AuditRecord, LabelProvenance, Metric
 from tidegate.records.candidate import BaselineModel, BundleManifest, Candidate, Release
+from tidegate.records.cascade import (
+    LIGHT,
+    Agreement,
+    AgreementSource,
+    CascadeReport,
+    FilterMeasurement,
+    PassThroughPoint,
+)
 from tidegate.records.data import (
     CLASS,
     GROUP_PREFIX,
@@ -90,6 +98,7 @@ __all__ = [
     "ID",
     "INPUT_PREFIX",
     "LABEL",
+    "LIGHT",
     "PAYLOAD_COLUMNS",
     "SLICE_PREFIX",
     "SPLITS",
@@ -97,6 +106,8 @@ __all__ = [
     "TIME",
     "UNLABELLED",
     "WEIGHT",
+    "Agreement",
+    "AgreementSource",
     "Approval",
     "ApprovalRequest",
     "AuditRecord",
@@ -106,6 +117,7 @@ __all__ = [
     "CalibrationMap",
     "CalibrationReport",
     "Candidate",
+    "CascadeReport",
     "ClassMetrics",
     "Column",
     "ColumnProfile",
@@ -124,6 +136,7 @@ __all__ = [
     "FairnessReport",
     "FeatureBlock",
     "FeatureSet",
+    "FilterMeasurement",
     "Finding",
     "FunctionalReport",
     "FunctionalityResult",
@@ -140,6 +153,7 @@ __all__ = [
     "Observed",
     "OperatingPoint",
     "Params",
+    "PassThroughPoint",
     "PastEvaluation",
     "Phase",
     "PrevalenceEstimate",
