@@ -2,6 +2,14 @@
 
 from tidegate.records.audit import Approval, AuditRecord, LabelProvenance, Metric
 from tidegate.records.candidate import BaselineModel, BundleManifest, Candidate, Release
+from tidegate.records.cascade import (
+    LIGHT,
+    Agreement,
+    AgreementSource,
+    CascadeReport,
+    FilterMeasurement,
+    PassThroughPoint,
+)
 from tidegate.records.data import (
     CLASS,
     GROUP_PREFIX,
@@ -108,6 +116,7 @@ __all__ = [
     "ID",
     "INPUT_PREFIX",
     "LABEL",
+    "LIGHT",
     "NUMBER_PREFIX",
     "PAYLOAD_COLUMNS",
     "SCORE",
@@ -117,6 +126,8 @@ __all__ = [
     "TIME",
     "UNLABELLED",
     "WEIGHT",
+    "Agreement",
+    "AgreementSource",
     "Approval",
     "ApprovalRequest",
     "AuditRecord",
@@ -126,6 +137,7 @@ __all__ = [
     "CalibrationMap",
     "CalibrationReport",
     "Candidate",
+    "CascadeReport",
     "Cause",
     "ClassMetrics",
     "Column",
@@ -145,6 +157,7 @@ __all__ = [
     "FairnessReport",
     "FeatureBlock",
     "FeatureSet",
+    "FilterMeasurement",
     "Finding",
     "FunctionalReport",
     "FunctionalityResult",
@@ -161,6 +174,7 @@ __all__ = [
     "Observed",
     "OperatingPoint",
     "Params",
+    "PassThroughPoint",
     "PastEvaluation",
     "Phase",
     "PrevalenceEstimate",

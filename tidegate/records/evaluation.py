@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from tidegate.records.cascade import CascadeReport
 from tidegate.records.record import Interval, Record, SplitName
 from tidegate.records.scores import CalibrationReport, ReferenceMapping
 from tidegate.records.threshold import OperatingPoint, ReviewBand, SegmentThreshold, Threshold
@@ -279,3 +280,4 @@ class EvaluationReport(Record):
     segments: tuple[SegmentThreshold, ...] = ()
     calibration: CalibrationReport | None = None
     score_reference: ReferenceMapping | None = None
+    cascade: CascadeReport | None = None
