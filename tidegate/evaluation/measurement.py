@@ -14,6 +14,7 @@ from tidegate.evaluation.intervals import (
     exact_upper_bound,
     wilson,
 )
+from tidegate.evaluation.paired_spread import average_precision, placed, roc_auc
 from tidegate.evaluation.prevalence import precision_in_production
 from tidegate.evaluation.ranking import checked_rows, rank
 from tidegate.records import Interval
@@ -149,14 +150,13 @@ def _saving(
 
 def quality(scored: Any) -> Quality:
     """Return the threshold-free figures, rows weighted by their label weight."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     score, label, weight = rows_of(scored, "holdout")
     inside = np.clip(score, 1e-15, 1 - 1e-15)
     loss = -np.where(label == 1, np.log(inside), np.log1p(-inside))
+    found = placed(score, label, weight, exact=True)
     return Quality(
-        average_precision=float(average_precision_score(label, score, sample_weight=weight)),
-        roc_auc=float(roc_auc_score(label, score, sample_weight=weight)),
+        average_precision=average_precision(found)[0],
+        roc_auc=roc_auc(found)[0],
         log_loss=float(np.average(loss, weights=weight)),
         brier_score=float(np.average((score - label) ** 2, weights=weight)),
     )
@@ -187,19 +187,6 @@ def roc_points(holdout: Any, max_points: int = 200) -> tuple[tuple[float, float,
             (float(fpr), float(recall), float(cut))
             for (fpr, recall), cut in zip(rates, curve.cuts, strict=True)
         ),
-    )
-
-
-def precision_recall_points(
-    scored: Any, *, max_points: int = 400, prevalence: float | None = None
-) -> tuple[tuple[float, float, float], ...]:
-    """Return at most `max_points` points (recall, precision, threshold), high threshold first."""
-    curve = _curve(scored, max_points)
-    sample = curve.violating / (curve.violating + curve.harmless)
-    precision = curve.right / (curve.right + curve.wrong)
-    return tuple(
-        (float(right / curve.violating), precision_in_production(float(p), sample, prevalence), cut)
-        for right, p, cut in zip(curve.right, precision, curve.cuts.tolist(), strict=True)
     )
 
 
