@@ -69,6 +69,9 @@ class PolicyConfig(Section):
     segments: str | None = Field(
         None, description="group column whose values get a threshold each, under one risk budget"
     )
+    class_min_precision: Mapping[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        {}, description="floors of classes or tasks, where they are not min_precision"
+    )
     power: Share = Field(0.8, description="chance of success for which a refusal counts rows")
     training_evidence: Literal["validation", "start", "combined"] = Field(
         "start", description="what training rows scored by models of their folds may show"

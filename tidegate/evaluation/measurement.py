@@ -87,17 +87,17 @@ def measure(
 ) -> Measurement:
     """Measure a threshold, or one a row, chosen elsewhere, on a scored table.
 
-    A row whose own threshold is NaN is not flagged.
-    `prevalence` carries precision to production's share of violating rows; recall is the same
-    there. Rows count by ``weight / max(weight)``, as in `choose_threshold`.
+    A row whose own threshold is NaN is not flagged. `prevalence` carries precision to production's
+    share of violating rows; recall is the same there. Rows count by ``weight / max(weight)``, as in
+    `choose_threshold`.
     """
     score, label, weight = rows_of(scored, "holdout")
     share = weight / weight.max()
     flagged = score >= threshold
-    mass, right = float(share[flagged].sum()), float((share * label)[flagged].sum())
-    violating = float((share * label).sum())
-    harmless = float(share.sum()) - violating
-    sample = violating / float(share.sum())
+    cells = np.bincount(flagged * np.int8(2) + label.astype(np.int8), share, minlength=4)
+    right, mass = float(cells[3]), float(cells[2:].sum())
+    violating, harmless = float(cells[1::2].sum()), float(cells[::2].sum())
+    sample = violating / float(cells.sum())
 
     def carried(precision: float) -> float:
         return precision_in_production(precision, sample, prevalence)

@@ -25,7 +25,7 @@ from tidegate.evaluation.intervals import FloatArray
 # The method's constants: cells of the grid of scores, the error of a figure that their width may
 # cause, and rows of a block of look-ups.
 _CELLS = 1 << 18
-_BLUR = 1e-5
+_BLUR = 3e-5
 _BLOCK_ROWS = 1 << 18
 
 
@@ -51,7 +51,7 @@ def placed(
     """Find the place of every row.
 
     Unless `exact`, scores are put on a fine even grid, and only in its fullest cells, without which
-    no figure is blurred by more than 0.00001, is each distinct score a place of its own.
+    no figure is blurred by more than 0.00003, is each distinct score a place of its own.
     """
     low, high = np.float64(score.min()), np.float64(score.max())
     with np.errstate(over="ignore", divide="ignore"):
@@ -198,7 +198,7 @@ def _full(mass: FloatArray) -> npt.NDArray[np.bool_]:
     blur = share * np.maximum(wrong / wrong.sum(), by_rank)
     limit = float(blur.max())
     while float(blur[blur <= limit].sum()) > _BLUR:
-        limit /= 4
+        limit /= 2
     return np.asarray(blur > limit)
 
 

@@ -75,6 +75,7 @@ from tidegate.records.serving import (
     ServedDecision,
 )
 from tidegate.records.threshold import (
+    ClassThreshold,
     Objective,
     OperatingPoint,
     ReviewBand,
@@ -105,6 +106,7 @@ __all__ = [
     "CalibrationReport",
     "Candidate",
     "ClassMetrics",
+    "ClassThreshold",
     "Column",
     "ColumnProfile",
     "ConfidentError",
