@@ -93,6 +93,7 @@ from tidegate.records.serving import (
     ServedDecision,
 )
 from tidegate.records.threshold import (
+    ClassThreshold,
     Objective,
     OperatingPoint,
     ReviewBand,
@@ -140,6 +141,7 @@ __all__ = [
     "CascadeReport",
     "Cause",
     "ClassMetrics",
+    "ClassThreshold",
     "Column",
     "ColumnProfile",
     "ConfidentError",
