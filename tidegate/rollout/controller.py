@@ -132,8 +132,8 @@ class Controller:
     def _is_due(self, state: ReleaseState, now: datetime) -> bool:
         if state.is_over or not state.in_force:
             return False
-        last = state.analysed_at
-        return last is None or seconds_since(last, now) >= self._config.interval_seconds
+        last = max(state.analysed_at or "", state.step_began_at)
+        return seconds_since(last, now) >= self._config.interval_seconds
 
     def _analyse(
         self, state: ReleaseState, observed: Observed, now: datetime

@@ -34,13 +34,13 @@ def test_a_bad_candidate_loses_its_traffic_at_the_next_analysis(scene):
 
 
 def test_a_step_is_analysed_once_an_interval_and_continues_from_its_memory(scene):
-    scene.run(290)
+    scene.run(350)
     assert len(scene.analyst.seen) == 5
     assert [s.memory.get("analyses", 0) for s in scene.analyst.seen] == [0, 1, 2, 3, 4]
 
 
 def test_an_analysis_that_breaks_is_inconclusive(scene, caplog):
-    scene.run(120)
+    scene.run(60)
     scene.analyst.fails = OSError("no route to host")
     scene.run(60)
     assert scene.state.phase == "paused"
