@@ -4,7 +4,7 @@ from benchmarks.simulated_place import Killed
 from tests.unit.rollout.scene import Scene
 from tidegate.errors import BadInput
 from tidegate.records import Traffic
-from tidegate.rollout.controller import command, watch
+from tidegate.rollout.controller import apply, command, watch
 from tidegate.rollout.transitions import advance, hold, resume, return_to
 
 WHOLE_WAY = [("began", 0), ("advanced", 5), ("advanced", 50), ("advanced", 100), ("promoted", 100)]
@@ -130,7 +130,8 @@ def test_a_command_is_in_force_at_once_where_no_controller_runs(scene):
         lambda s, at: return_to(s, "old", by="kim", reason="complaints", now=at),
         scene.clock,
     )
-    assert scene.new_controller().apply() == "done"
+    assert apply(scene.place, "kim", scene.clock) == "done"
+    assert scene.place.lease is None
     assert scene.place.traffic == Traffic(baseline="old")
     assert scene.place.events[-1].actor == "kim"
 
