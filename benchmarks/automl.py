@@ -5,7 +5,8 @@
 NAME is a configuration in examples/. The peer runs in an environment of its own, ``.peers/PEER``,
 which is made from ``benchmarks/peers/PEER.txt`` when it is not there; ``--peer-env`` names another.
 Every side learns from the training rows, may tune on the labelled validation rows and gets the
-holdout without labels. Minutes count from the snapshot's tables on, featurizing included. Macro-F1
+holdout without labels. A configuration that names no algorithms lets Tidegate try all that this
+installation can train. Minutes count from the snapshot's tables on, featurizing included. Macro-F1
 is at the threshold that is best on each side's own validation scores. Memory is the peak of the
 side's processes together (proportional set size, sampled).
 """
@@ -28,6 +29,9 @@ import numpy.typing as npt
 
 from tidegate.config import load_config
 from tidegate.data.ingest import ingest
+from tidegate.errors import BadInput
+from tidegate.models.catalogue import algorithms, learnable
+from tidegate.models.encoder_shape import default_encoder
 from tidegate.records import GROUP_PREFIX, LABEL, WEIGHT
 from tidegate.store import read_table, write_json, write_table
 
@@ -42,6 +46,11 @@ Array = npt.NDArray[np.float64]
 def prepare(config_path: Path, overrides: list[str], folder: Path) -> tuple[Array, Array, Any]:
     """Write every side's tables; return the holdout's labels and weights, and the snapshot."""
     config = load_config(config_path, overrides)
+    if "algorithms" not in config.search.model_fields_set:
+        search = config.search.model_copy(
+            update={"algorithms": algorithms_here(config.search.encoder)}
+        )
+        config = config.model_copy(update={"search": search})
     snapshot = ingest(config.data, name=config.name, source_digest="", out=folder / "snapshot")
     (folder / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
     kinds = {column.name: column.kind for column in snapshot.columns}
@@ -56,6 +65,19 @@ def prepare(config_path: Path, overrides: list[str], folder: Path) -> tuple[Arra
         write_table(folder / f"{split}.parquet", table[seen])
     holdout = read_table(folder / "snapshot" / "holdout.parquet")
     return holdout[LABEL].to_numpy(dtype=float), holdout[WEIGHT].to_numpy(dtype=float), snapshot
+
+
+def algorithms_here(encoder: str | None) -> tuple[str, ...]:
+    """Return every algorithm that this installation can train, nets where torch is there."""
+    names = []
+    for name in algorithms():
+        try:
+            learnable(name)
+        except BadInput:
+            continue
+        if name != "encoder" or (encoder or default_encoder()):
+            names.append(name)
+    return tuple(names)
 
 
 def run_side(name: str, python: str, folder: Path, minutes: float, cores: int) -> dict[str, Any]:

@@ -3,29 +3,19 @@
 Runs in AutoGluon's own environment, with its default preset; the holdout comes without labels.
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from autogluon.tabular import TabularPredictor
+from side import Side, folder_bytes, latency_ms, one_by_one
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--cores", type=int)
-    asked = parser.parse_args()
-    columns = json.loads((asked.folder / "columns.json").read_text())
+    side = Side.asked("autogluon", __doc__)
+    columns, tables = side.columns(), side.tables()
     inputs = [*columns["text"], *columns["other"]]
-    tables = {
-        split: pd.read_parquet(asked.folder / f"{split}.parquet")
-        for split in ("train", "validation", "holdout")
-    }
-    place = asked.folder / "autogluon"
+    place = side.folder / "autogluon"
     started = time.monotonic()
     predictor = TabularPredictor(
         label="_label", eval_metric="average_precision", path=str(place), verbosity=0
@@ -33,8 +23,8 @@ def main() -> None:
     predictor.fit(
         tables["train"][[*inputs, "_label"]],
         tuning_data=tables["validation"][[*inputs, "_label"]],
-        time_limit=60 * asked.minutes,
-        num_cpus=asked.cores,
+        time_limit=60 * side.minutes,
+        num_cpus=side.cores,
     )
     seconds = time.monotonic() - started
 
@@ -42,20 +32,14 @@ def main() -> None:
         return predictor.predict_proba(rows[inputs])[1].to_numpy()
 
     for split in ("validation", "holdout"):
-        np.save(asked.folder / f"autogluon_{split}.npy", score(tables[split]))
+        side.keep_scores(split, score(tables[split]))
     predictor.persist()
-    taken = []
-    for number in range(50):
-        began = time.perf_counter()
-        score(tables["holdout"].iloc[[number % len(tables["holdout"])]])
-        taken.append(1000 * (time.perf_counter() - began))
-    told = {
-        "seconds": seconds,
-        "latency_ms": float(np.median(taken)),
-        "model_bytes": sum(path.stat().st_size for path in place.rglob("*") if path.is_file()),
-        "winner": str(predictor.model_best),
-    }
-    (asked.folder / "autogluon.json").write_text(json.dumps(told))
+    side.tell(
+        seconds=seconds,
+        latency_ms=latency_ms(score, one_by_one(tables["holdout"])),
+        model_bytes=folder_bytes(place),
+        winner=str(predictor.model_best),
+    )
 
 
 if __name__ == "__main__":

@@ -3,29 +3,19 @@
 Runs in FLAML's own environment; the holdout comes without labels. Vectorizing counts in its time.
 """
 
-import argparse
-import json
 import pickle
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from flaml import AutoML
+from side import Side, latency_ms, one_by_one
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--cores", type=int)
-    asked = parser.parse_args()
-    columns = json.loads((asked.folder / "columns.json").read_text())
-    tables = {
-        split: pd.read_parquet(asked.folder / f"{split}.parquet")
-        for split in ("train", "validation", "holdout")
-    }
+    side = Side.asked("flaml", __doc__)
+    columns, tables = side.columns(), side.tables()
     texts = {
         split: table[columns["text"]].fillna("").agg(" ".join, axis=1)
         for split, table in tables.items()
@@ -43,8 +33,8 @@ def main() -> None:
         y_val=tables["validation"]["_label"].to_numpy(),
         task="classification",
         metric="ap",
-        time_budget=60 * asked.minutes - (time.monotonic() - started),
-        n_jobs=asked.cores,
+        time_budget=60 * side.minutes - (time.monotonic() - started),
+        n_jobs=side.cores,
         seed=0,
         retrain_full=False,
         verbose=0,
@@ -55,19 +45,13 @@ def main() -> None:
         return found.predict_proba(vectorizer.transform(rows))[:, 1]
 
     for split in ("validation", "holdout"):
-        np.save(asked.folder / f"flaml_{split}.npy", score(texts[split]))
-    taken = []
-    for place in range(50):
-        began = time.perf_counter()
-        score(texts["holdout"].iloc[[place % len(texts["holdout"])]])
-        taken.append(1000 * (time.perf_counter() - began))
-    told = {
-        "seconds": seconds,
-        "latency_ms": float(np.median(taken)),
-        "model_bytes": len(pickle.dumps([vectorizer, found.model])),
-        "winner": str(found.best_estimator),
-    }
-    (asked.folder / "flaml.json").write_text(json.dumps(told))
+        side.keep_scores(split, score(texts[split]))
+    side.tell(
+        seconds=seconds,
+        latency_ms=latency_ms(score, one_by_one(texts["holdout"])),
+        model_bytes=len(pickle.dumps([vectorizer, found.model])),
+        winner=str(found.best_estimator),
+    )
 
 
 if __name__ == "__main__":

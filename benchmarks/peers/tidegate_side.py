@@ -3,12 +3,9 @@
 What featurizing takes comes out of the search's minutes.
 """
 
-import argparse
-import json
 import time
-from pathlib import Path
 
-import numpy as np
+from side import Side, folder_bytes, latency_ms
 
 from tidegate.config import RunConfig
 from tidegate.features.matrices import featurize
@@ -20,20 +17,16 @@ from tidegate.store import read_table
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--minutes", type=float)
-    parser.add_argument("--cores", type=int)
-    asked = parser.parse_args()
-    config = RunConfig.model_validate_json((asked.folder / "config.json").read_bytes())
-    snapshot, out = asked.folder / "snapshot", asked.folder / "tidegate"
+    side = Side.asked("tidegate", __doc__)
+    config = RunConfig.model_validate_json((side.folder / "config.json").read_bytes())
+    snapshot, out = side.folder / "snapshot", side.folder / "tidegate"
     started = time.monotonic()
     config = config.model_copy(
-        update={"search": config.search.model_copy(update={"minutes": asked.minutes})}
+        update={"search": config.search.model_copy(update={"minutes": side.minutes})}
     )
     featurize(snapshot, config.features_in_time, out / "features")
-    minutes = asked.minutes - (time.monotonic() - started) / 60
-    parallel = min(config.search.parallel, asked.cores)
+    minutes = side.minutes - (time.monotonic() - started) / 60
+    parallel = min(config.search.parallel, side.cores)
     search = config.search.model_copy(
         update={"minutes": max(0.01, minutes), "trials": None, "parallel": parallel}
     )
@@ -50,23 +43,16 @@ def main() -> None:
     bundle = load_bundle(out / "candidate" / "bundle")
     tables = {s: read_table(snapshot / f"{s}.parquet") for s in ("validation", "holdout")}
     for split, table in tables.items():
-        np.save(asked.folder / f"tidegate_{split}.npy", bundle.score(table))
+        side.keep_scores(split, bundle.score(table))
     rows = tables["holdout"].head(50).to_dict("records")
-    taken = []
-    for row in rows:
-        began = time.perf_counter()
-        bundle.score_rows([row])
-        taken.append(1000 * (time.perf_counter() - began))
-    files = [path for path in (out / "candidate" / "bundle").rglob("*") if path.is_file()]
-    told = {
-        "seconds": seconds,
-        "latency_ms": float(np.median(taken)),
-        "model_bytes": sum(path.stat().st_size for path in files),
-        "winner": found.trials[found.best].algorithm,
-        "trials": len(found.trials),
-        "featurize_seconds": 60 * (asked.minutes - minutes),
-    }
-    (asked.folder / "tidegate.json").write_text(json.dumps(told))
+    side.tell(
+        seconds=seconds,
+        latency_ms=latency_ms(lambda row: bundle.score_rows([row]), rows),
+        model_bytes=folder_bytes(out / "candidate" / "bundle"),
+        winner=found.trials[found.best].algorithm,
+        trials=len(found.trials),
+        featurize_seconds=60 * (side.minutes - minutes),
+    )
 
 
 if __name__ == "__main__":

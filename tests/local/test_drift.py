@@ -123,7 +123,7 @@ def test_too_few_permutations_for_the_level_are_refused(tmp_path):
         [
             *(str(PYTHON), "-m", "tidegate.monitoring.drift", "--bundle-version", "v1"),
             *("--reference", str(tmp_path / "r.parquet"), "--window", str(tmp_path / "r.parquet")),
-            *("--out", str(tmp_path / "drift.json"), "--permutations", "100"),
+            *("--out", str(tmp_path / "drift.json"), "--settings", '{"permutations": 100}'),
         ],
         cwd=PYTHON.parents[2],
         capture_output=True,

@@ -10,7 +10,7 @@ from tidegate.config.data import (
     ValidationConfig,
 )
 from tidegate.config.features import CleaningConfig, FeatureConfig
-from tidegate.config.monitor import MonitorConfig
+from tidegate.config.monitor import MonitorConfig, Remedy, TriggerConfig
 from tidegate.config.policy import CostConfig, PolicyConfig
 from tidegate.config.rollout import ExperimentConfig, OpsConfig, QualityConfig, RolloutConfig
 from tidegate.config.run import RunConfig, load_config
@@ -35,6 +35,7 @@ __all__ = [
     "Pool",
     "PublishedSplit",
     "QualityConfig",
+    "Remedy",
     "RolloutConfig",
     "RunConfig",
     "SearchConfig",
@@ -44,6 +45,7 @@ __all__ = [
     "SplitRule",
     "StepResources",
     "Toleration",
+    "TriggerConfig",
     "ValidationConfig",
     "load_config",
 ]

@@ -182,6 +182,7 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
                 update={
                     "source": tuple(absolute(uri) for uri in config.data.source),
                     "golden_set": maybe(config.data.golden_set),
+                    "unlabelled": tuple(absolute(uri) for uri in config.data.unlabelled),
                     "functional_tests": tuple(
                         suite if suite == "builtin" else absolute(suite)
                         for suite in config.data.functional_tests

@@ -27,6 +27,7 @@ _FEATURIZER, _MODEL = "featurizer", "model"
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu", "faiss-cpu")
 # What makes two bundles the same: everything but when, where and under what name they were made.
 _NOT_CONTENT = {"name", "version", "created_at", "libraries", "probe_scores", "source_digest"}
+_ADDED = ("rule", "history")
 _VERSION_DIGITS = 12
 _PROBE_ROWS = 4
 _PROBE_TERMS = 40
@@ -350,9 +351,10 @@ def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:
 
 def _version_of(manifest: BundleManifest) -> str:
     content = manifest.model_dump(mode="json", exclude=_NOT_CONTENT)
-    if manifest.rule == DecisionRule():
-        # A bundle that serves by its threshold alone is the same as before there were rules.
-        del content["rule"]
+    for field in _ADDED:
+        # A bundle of before there was the field keeps its version.
+        if getattr(manifest, field) == BundleManifest.model_fields[field].default:
+            del content[field]
     return store.digest_json(content)[:_VERSION_DIGITS]
 
 

@@ -87,8 +87,7 @@ def compare_window(
         command = [str(python), "-m", "tidegate.monitoring.drift"]
         command += ["--reference", str(reference), "--window", str(folder / "window.parquet")]
         command += ["--out", str(folder / "drift.json"), "--bundle-version", bundle_version]
-        for field, value in config.model_dump().items():
-            command += [f"--{field.replace('_', '-')}", str(value)]
+        command += ["--settings", config.model_dump_json()]
         _run(command, path=folder / "path")
         return read_record(folder / "drift.json", DriftReport)
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
 from tidegate.config import MonitorConfig
 from tidegate.errors import BadInput
@@ -153,18 +154,14 @@ def _sample(values: Values, rows: int, rng: np.random.Generator) -> Values:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write a drift report; return 0, or 2 on bad input."""
-    defaults = MonitorConfig()
     parser = argparse.ArgumentParser(prog="python -m tidegate.monitoring.drift")
     for name in ("--reference", "--window", "--out"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--bundle-version", required=True)
-    for field, info in MonitorConfig.model_fields.items():
-        kind = float if info.annotation is float else int
-        flag = f"--{field.replace('_', '-')}"
-        parser.add_argument(flag, type=kind, default=getattr(defaults, field))
+    parser.add_argument("--settings", default="{}", help="the monitor section, as JSON")
     given = vars(parser.parse_args(arguments))
     try:
-        config = MonitorConfig(**{field: given[field] for field in MonitorConfig.model_fields})
+        config = _settings(given["settings"])
         reference, window = read_comparable(
             given["reference"], given["window"], min_rows=config.min_rows
         )
@@ -176,6 +173,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     write_record(given["out"], report)
     return 0
+
+
+def _settings(text: str) -> MonitorConfig:
+    try:
+        return MonitorConfig.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "the text"
+        raise BadInput(f"--settings {key}", first["msg"], "write the monitor section") from None
 
 
 if __name__ == "__main__":

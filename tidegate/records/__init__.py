@@ -83,6 +83,13 @@ from tidegate.records.threshold import (
     Threshold,
     TrainingEvidence,
 )
+from tidegate.records.trigger import (
+    Cause,
+    RemedyRequest,
+    Signal,
+    TriggerState,
+    TriggerVerdict,
+)
 
 __all__ = [
     "CLASS",
@@ -106,6 +113,7 @@ __all__ = [
     "CalibrationMap",
     "CalibrationReport",
     "Candidate",
+    "Cause",
     "ClassMetrics",
     "Column",
     "ColumnProfile",
@@ -150,12 +158,14 @@ __all__ = [
     "ReleaseEvent",
     "ReleaseState",
     "ReliabilityBin",
+    "RemedyRequest",
     "ReviewBand",
     "RunOutcome",
     "ScoreShift",
     "SearchResult",
     "SegmentThreshold",
     "ServedDecision",
+    "Signal",
     "SignedApproval",
     "SliceCondition",
     "Snapshot",
@@ -168,6 +178,8 @@ __all__ = [
     "Traffic",
     "TrainingEvidence",
     "TrialResult",
+    "TriggerState",
+    "TriggerVerdict",
     "ValidationReport",
     "Verdict",
     "WorstSlice",

@@ -22,7 +22,7 @@ from tidegate.config import PayloadLogConfig
 from tidegate.errors import BadInput
 from tidegate.records import Column
 from tidegate.serving.keyed_draw import checked_key, read_key
-from tidegate.serving.log_layout import hour_folder, hour_of, open_log_folder
+from tidegate.serving.log_layout import file_name, hour_of, open_log_folder
 from tidegate.serving.log_table import LogSchema, instant
 
 logger = logging.getLogger(__name__)
@@ -288,13 +288,13 @@ class PayloadLog:
         buffer = io.BytesIO()
         try:
             made = self._schema.table(rows)
-            pq.write_table(made.table, buffer, compression="zstd", write_page_checksum=True)
+            pq.write_table(made.table, buffer, compression="zstd")
         except Exception as error:  # noqa: BLE001 - what cannot be written now never can be
             self._give_up(len(rows), error)
             return None
         _MISFITS.inc(made.misfits)
         self._files += 1
-        name = f"{hour_folder(hour)}/part-{self._writer}-{self._files}.parquet"
+        name = file_name(hour, f"{self._writer}-{self._files}", buffer.getvalue())
         return _File(name, buffer.getvalue(), len(rows))
 
     def _write_files(self) -> bool:

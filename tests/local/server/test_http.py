@@ -31,7 +31,7 @@ def test_one_line_says_where_it_serves_and_its_example_works(server):
     answer = httpx.post(example[1], content=example[2])
     assert answer.status_code == 200
     assert set(answer.json()["predictions"][0]) == {
-        *("score", "flagged", "threshold", "model_version")
+        *("score", "decision", "action", "flagged", "threshold", "model_version", "path")
     }
 
 
@@ -78,7 +78,9 @@ def test_health_and_metadata(server, expected):
     assert [(i["name"], i["datatype"]) for i in metadata["inputs"]] == [
         *(("text", "BYTES"), ("age", "FP64"), ("lang", "BYTES"))
     ]
-    assert [o["name"] for o in metadata["outputs"]] == ["score", "flagged", "threshold"]
+    assert [o["name"] for o in metadata["outputs"]] == [
+        *("score", "flagged", "threshold", "decision", "action", "path")
+    ]
     assert metadata["versions"] == [expected[1].version]
 
 
