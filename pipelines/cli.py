@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from pipelines.approve_cli import approve, approver, release
 from pipelines.cluster_cli import schedule, submit
 from pipelines.simulate_cli import simulate
 from tidegate.errors import BadInput
@@ -88,6 +89,9 @@ def run(
 app.command()(submit)
 app.command()(schedule)
 app.command()(simulate)
+app.command()(approver)
+app.command()(approve)
+app.command()(release)
 
 
 @app.command(name="compile")
