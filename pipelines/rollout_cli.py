@@ -4,19 +4,27 @@ import getpass
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tidegate.config import RunConfig
 from tidegate.errors import BadInput
-from tidegate.records import ReleaseState
-from tidegate.rollout.backend import ReleaseBackend
-from tidegate.rollout.transitions import Step
+
+if TYPE_CHECKING:
+    from tidegate.config import RunConfig
+    from tidegate.records import ReleaseState
+    from tidegate.rollout.backend import ReleaseBackend
+    from tidegate.rollout.model_store import ModelStore
+    from tidegate.rollout.release_log import ReleaseLog
+    from tidegate.rollout.transitions import Step
+
+    Change = Callable[[ReleaseState, datetime], Step]
+
+DEFAULT_STORE = Path("runs") / ".tidegate" / "models"
 
 rollout = typer.Typer(
     help="Step a release: shadow, canary, full traffic; each step is analysed.",
@@ -39,9 +47,10 @@ def start(
     by: By = None,
 ) -> None:
     """Begin the release of a candidate; the controller takes it through its steps."""
+    from tidegate.rollout.approval import REQUEST, read_approval, request_folder
     from tidegate.rollout.baseline import bundle_folder
     from tidegate.rollout.controller import utc_now
-    from tidegate.rollout.transitions import begin
+    from tidegate.rollout.transitions import approve, begin
 
     settings = _settings(config)
     store = _store(settings)
@@ -68,19 +77,27 @@ def start(
         name=settings.name,
         baseline=current.version,
         candidate=manifest.version,
-        run_digest=_run_digest(run_or_bundle),
+        run_digest=_run_of(run_or_bundle),
         config=settings.rollout,
         actor=by or getpass.getuser(),
         now=utc_now(),
     )
+    if state.phase == "awaiting_approval":
+        # Without a good approval this refuses, and nothing has begun.
+        asked = request_folder(store, settings.name, state.run_digest)
+        asked = run_or_bundle if (run_or_bundle / REQUEST).exists() else asked
+        signed = read_approval(asked, settings.rollout.approvers)
+        if signed.request.candidate != state.candidate:
+            problem = f"the approval is for {signed.request.candidate}, not {state.candidate}"
+            raise BadInput(str(run_or_bundle), problem, "approve this run: tidegate approve RUN")
+        state, more = approve(state, by=signed.by, reason=signed.reason, now=utc_now())
+        events += more
     state = state.model_copy(update={"outbox": events})
     backend.write_state(state, revision=None if found is None else found[1])
     typer.echo(f"{settings.name}: release of {manifest.version} begins; {current.version} serves")
     steps = ", ".join("shadow" if step == 0 else f"{step} %" for step in settings.rollout.steps)
     typer.echo(f"steps: {steps}; each at least {settings.rollout.step_seconds:g} s")
-    if state.phase == "awaiting_approval":
-        typer.echo("it waits for an approval: tidegate approve")
-    elif not on_cluster:
+    if not on_cluster:
         typer.echo(f"next: tidegate rollout run {config}")
 
 
@@ -111,31 +128,27 @@ def run(
         problem = f"port {port} cannot be had: {error.strerror}"
         raise BadInput("--port", problem, "choose another one, or 0") from None
     logs = store.folder_of(settings.name) / "rollout" / "logs"
-    holder = f"{socket.gethostname()}-{os.getpid()}"
     with LocalServers(store, settings.name, proxy, logs) as servers:
         backend = LocalBackend(
             store, settings.name, servers, kept_versions=settings.rollout.kept_versions
         )
         typer.echo(f"requests to {proxy.address}/v2/models/{settings.name}/infer")
-        controller = Controller(
-            backend,
-            LocalAnalyst(servers, store, settings),
-            settings.rollout,
-            utc_now,
-            holder,
-        )
-        tell = _Telling(backend.log.read)
+        analyst = LocalAnalyst(servers, store, settings)
+        controller = Controller(backend, analyst, settings.rollout, utc_now, _holder())
+        news = _News(backend.log)
+
+        def is_over() -> bool:
+            news.print()
+            present = backend.read_state()
+            return present is not None and present[0].is_over and not present[0].outbox
+
         try:
-            watch(
-                controller,
-                lambda: tell.news() or _is_over(backend),
-                poll_seconds=min(1.0, settings.rollout.interval_seconds),
-            )
+            watch(controller, is_over, poll_seconds=min(1.0, settings.rollout.interval_seconds))
         except KeyboardInterrupt:
             typer.echo("stopped; run the same command again to go on", err=True)
             raise typer.Exit(130) from None
         finally:
-            backend.let_go_of_lease(holder)
+            backend.let_go_of_lease(_holder())
 
 
 @rollout.command()
@@ -149,6 +162,7 @@ def status(
 
     from pipelines.rollout_display import events_table, findings_table, headline
     from tidegate.rollout.controller import utc_now
+    from tidegate.rollout.ledger import Ledger
 
     settings = _settings(config)
     backend = _backend(settings, on_cluster)
@@ -164,7 +178,7 @@ def status(
         console.print(line, markup=False)
     if state.last_analysis is not None:
         console.print(findings_table(state.last_analysis))
-    told = _events(settings, on_cluster)
+    told = Ledger(_store(settings), settings.name, kept_versions=2).log.read()
     if told:
         console.print(events_table(told[-events:]))
 
@@ -185,9 +199,7 @@ def advance(
 
 
 @rollout.command()
-def pause(
-    config: ConfigFile, reason: Reason, on_cluster: OnCluster = False, by: By = None
-) -> None:
+def pause(config: ConfigFile, reason: Reason, on_cluster: OnCluster = False, by: By = None) -> None:
     """Hold the release at its step until somebody resumes it; harm still rolls it back."""
     from tidegate.rollout.transitions import hold
 
@@ -207,15 +219,13 @@ def resume_(
 
 
 @rollout.command()
-def abort(
-    config: ConfigFile, reason: Reason, on_cluster: OnCluster = False, by: By = None
-) -> None:
+def abort(config: ConfigFile, reason: Reason, on_cluster: OnCluster = False, by: By = None) -> None:
     """End the release: the baseline gets all traffic."""
     from tidegate.rollout.transitions import return_to
 
     who = by or getpass.getuser()
 
-    def change(state: ReleaseState, now: datetime) -> Step:
+    def change(state: "ReleaseState", now: datetime) -> "Step":
         if state.is_over:
             mend = "to return to another version: tidegate rollback"
             raise BadInput("rollout", f"the release of {state.candidate} is over", mend)
@@ -226,9 +236,7 @@ def abort(
 
 def rollback(
     model: Annotated[str, typer.Argument(help="the model's name, or its YAML configuration")],
-    to: Annotated[
-        str | None, typer.Option("--to", help="a kept version [the one before]")
-    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="a kept version [the one before]")] = None,
     store: Annotated[
         Path | None, typer.Option(help="model store on this machine [runs/.tidegate/models]")
     ] = None,
@@ -247,7 +255,9 @@ def rollback(
     if on_cluster and settings is None:
         raise BadInput("NAME", f"{model!r} does not say which cluster", "name the configuration")
     name = model if settings is None else settings.name
-    models = _store(settings) if store is None else ModelStore(store)
+    models = ModelStore(store or DEFAULT_STORE)
+    if settings is not None and store is None:
+        models = _store(settings)
     backend: ReleaseBackend = LocalBackend(models, name)
     if on_cluster and settings is not None:
         backend = _backend(settings, on_cluster)
@@ -263,77 +273,91 @@ def rollback(
     _carry_out(
         backend,
         lambda state, now: return_to(state, version, by=who, reason=reason, now=now),
-        settings,
     )
     typer.echo(f"{name}: version {version} is in service again")
 
 
-def _before(state: ReleaseState | None, models: object, name: str) -> str:
+def _before(state: "ReleaseState | None", store: "ModelStore", name: str) -> str:
     """Return the version to go back to: the baseline of the release, or the one before it."""
-    from tidegate.rollout.model_store import ModelStore
-
     if state is not None and state.phase != "rolled_back":
         return state.baseline
-    current = models.current(name) if isinstance(models, ModelStore) else None
+    current = store.current(name)
     if current is None or current.previous is None:
         raise BadInput(name, "no version was in service before", "name one: --to VERSION")
     return current.previous
 
 
-def _order(
-    config: Path, on_cluster: bool, change: Callable[[ReleaseState, datetime], Step]
-) -> None:
+def _as_interrupt(signal_number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _settings(config: Path) -> "RunConfig":
+    from tidegate.config import load_config
+
+    return load_config(config)
+
+
+def _store(settings: "RunConfig") -> "ModelStore":
+    from tidegate.rollout.model_store import ModelStore
+
+    return ModelStore(Path(settings.rollout.model_store or DEFAULT_STORE))
+
+
+def _backend(settings: "RunConfig", on_cluster: bool) -> "ReleaseBackend":
+    store = _store(settings)
+    if on_cluster:
+        from tidegate.rollout.kserve_backend import KServeBackend
+
+        return KServeBackend(settings, store=store)
+    from tidegate.rollout.local_backend import LocalBackend
+
+    kept = settings.rollout.kept_versions
+    return LocalBackend(store, settings.name, kept_versions=kept)
+
+
+def _run_of(run_or_bundle: Path) -> str:
+    """Return the digest of the run that a bundle comes from; a bundle by itself has none."""
+    from pipelines.run_record import RunRecord
+    from tidegate.store import read_record
+
+    path = run_or_bundle / "run.json"
+    return read_record(path, RunRecord).run_digest if path.is_file() else ""
+
+
+def _order(config: Path, on_cluster: bool, change: "Change") -> None:
     settings = _settings(config)
-    state = _carry_out(_backend(settings, on_cluster), change, settings)
+    state = _carry_out(_backend(settings, on_cluster), change)
     traffic = state.traffic
     share = "" if traffic.candidate is None else f", {traffic.candidate_percent} % to the candidate"
-    typer.echo(
-        f"{state.name}: {state.phase.replace('_', ' ')}; {traffic.baseline} serves{share}"
-    )
+    typer.echo(f"{state.name}: {state.phase.replace('_', ' ')}; {traffic.baseline} serves{share}")
 
 
-def _carry_out(
-    backend: ReleaseBackend,
-    change: Callable[[ReleaseState, datetime], Step],
-    settings: RunConfig | None,
-) -> ReleaseState:
+def _carry_out(backend: "ReleaseBackend", change: "Change") -> "ReleaseState":
     """Write an order into the state and put it in force, unless a controller will."""
-    from tidegate.config import RolloutConfig
-    from tidegate.rollout.controller import Controller, command, utc_now
+    from tidegate.rollout.controller import apply, command, utc_now
 
     state = command(backend, change, utc_now)
-    holder = f"order-{socket.gethostname()}-{os.getpid()}"
-    config = RolloutConfig() if settings is None else settings.rollout
-    controller = Controller(backend, _NoAnalyst(), config, utc_now, holder)
-    outcome = controller.apply()
-    if outcome == "not_mine":
-        typer.echo("the controller that runs will carry it out within seconds")
-    backend.let_go_of_lease(holder)
+    if apply(backend, f"order-{_holder()}", utc_now) == "not_mine":
+        typer.echo("the controller that runs carries it out within seconds")
     return state
 
 
-class _NoAnalyst:
-    """An order is carried out without an analysis."""
-
-    def analyse(self, *_: object) -> object:
-        raise NotImplementedError
+def _holder() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
 
 
-class _Telling:
-    """Prints events as they are told."""
+class _News:
+    """Prints the events of a log, each once."""
 
-    def __init__(self, read: Callable[[], tuple[object, ...]]) -> None:
-        self._read = read
-        self._told = 0
+    def __init__(self, log: "ReleaseLog") -> None:
+        self._log = log
+        self._told = len(log.read())
 
-    def news(self) -> bool:
-        """Print what is new; always False."""
+    def print(self) -> None:
+        """Print what is new."""
         from pipelines.rollout_display import event_line
-        from tidegate.records import ReleaseEvent
 
-        events = self._read()
+        events = self._log.read()
         for event in events[self._told :]:
-            if isinstance(event, ReleaseEvent):
-                typer.echo(event_line(event))
+            typer.echo(event_line(event))
         self._told = len(events)
-        return False
