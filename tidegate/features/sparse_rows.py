@@ -51,7 +51,7 @@ def counted(row: Places, column: Places, shape: tuple[int, int]) -> Any:
 def of_dense(table: Floats) -> Any:
     """Return the entries of a dense table that are not zero, CSR float32."""
     row, column = np.nonzero(table)
-    return csr_of(table[row, column], column, _indptr(row, len(table)), table.shape)  # type: ignore[arg-type]
+    return csr_of(table[row, column], column, _indptr(row, len(table)), table.shape)
 
 
 def joined(parts: Sequence[Any]) -> Any:
