@@ -2,7 +2,6 @@
 
 import json
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from tidegate.cluster_api import (
@@ -22,6 +21,7 @@ from tidegate.config import RunConfig
 from tidegate.errors import BadInput
 from tidegate.records import Observed, ReleaseEvent, ReleaseState, Traffic
 from tidegate.rollout.backend import Conflict
+from tidegate.rollout.controller import command
 from tidegate.rollout.inference_service import Document, Mode, deployment_name
 from tidegate.rollout.kserve_status import (
     Revision,
@@ -38,8 +38,10 @@ from tidegate.rollout.kserve_traffic import (
     knative_patch,
     standard_patch,
 )
-from tidegate.rollout.release_log import ReleaseLog
+from tidegate.rollout.ledger import Ledger
+from tidegate.rollout.model_store import ModelStore
 from tidegate.rollout.release_objects import ReleaseObjects
+from tidegate.rollout.transitions import return_to
 
 _KSERVE_NAMESPACES = ("kserve", "kubeflow")
 _POD_LABEL = "serving.kserve.io/inferenceservice"
@@ -67,8 +69,8 @@ class KServeBackend:
     ----------
     config : RunConfig
         `cluster.service` names the InferenceService, which must be there.
-    log : Path, optional
-        File of the append-only log; without it there are Kubernetes Events only.
+    store : ModelStore, optional
+        Where its log is kept and its pointer moved; without it there are Kubernetes Events only.
     api : ClusterApi, optional
         The cluster that is asked [`cluster_api`].
     """
@@ -77,7 +79,7 @@ class KServeBackend:
         self,
         config: RunConfig,
         *,
-        log: Path | None = None,
+        store: ModelStore | None = None,
         api: ClusterApi | None = None,
         clock: Clock | None = None,
     ) -> None:
@@ -86,7 +88,8 @@ class KServeBackend:
         self._name = config.cluster.service.name
         self._api = api or cluster_api()
         self._clock = clock or Clock()
-        self._log = None if log is None else ReleaseLog(log)
+        kept = config.rollout.kept_versions
+        self._ledger = None if store is None else Ledger(store, config.name, kept_versions=kept)
         self._objects = ReleaseObjects(self._api, self._namespace, self._name)
 
     def read_state(self) -> tuple[ReleaseState, str] | None:
@@ -106,9 +109,10 @@ class KServeBackend:
         self._objects.let_go_of_lease(holder, self._service())
 
     def record(self, event: ReleaseEvent) -> None:
-        """Append an event to the log and make a Kubernetes Event of it, each once."""
-        if self._log is not None:
-            self._log.append(event)
+        """Write an event down in the store and make a Kubernetes Event of it, each once."""
+        if self._ledger is not None:
+            found = self.read_state()
+            self._ledger.write_down(event, None if found is None else found[0])
         self._objects.tell(event, self._service())
 
     def route(self, traffic: Traffic) -> None:
@@ -189,32 +193,17 @@ class KServeBackend:
         by, reason : str
             Who wants it and why, for the log.
         """
-        for _ in range(_TRIES):
-            found = self.read_state()
-            if found is None or found[0].is_over:
-                break
-            ended = found[0].model_copy(
-                update={"phase": "rolled_back", "reason": f"{by}: {reason}"}
-            )
-            try:
-                self.write_state(ended, revision=found[1])
-                break
-            except Conflict:
-                continue
-        else:
-            raise Conflict("the release is being stepped; try again")
-        self.route(Traffic(baseline=version))
-        self.record(
-            ReleaseEvent(
-                at=at.isoformat(),
-                actor=by,
-                kind="rolled_back",
-                release=self._config.name,
-                candidate=version if found is None else found[0].candidate,
-                percent=0,
-                says=f"{version} serves again: {reason}",
-            )
+        if self.read_state() is None:
+            self.route(Traffic(baseline=version))
+            return
+        after = command(
+            self,
+            lambda state, now: return_to(state, version, by=by, reason=reason, now=now),
+            lambda: at,
         )
+        self.route(after.traffic)
+        for event in after.outbox:
+            self.record(event)
 
     def _service(self) -> Document:
         found = self._api.get(INFERENCE_SERVICES, self._namespace, self._name)
@@ -302,7 +291,7 @@ class KServeBackend:
         return self._service()
 
     def _let_come_back(self, traffic: Traffic) -> None:
-        """Give a baseline's new revision everything once it is ready; its old one has it until then.
+        """Give a baseline's new revision everything once it is ready; till then its old one has it.
 
         When that takes long the next telling does it.
         """

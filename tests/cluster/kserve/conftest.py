@@ -11,6 +11,7 @@ from tidegate.config import RunConfig
 from tidegate.records import ReleaseState, Traffic
 from tidegate.rollout.inference_service import PLACEHOLDER, build_inference_service
 from tidegate.rollout.kserve_backend import KServeBackend
+from tidegate.rollout.model_store import ModelStore
 
 OLD, NEW, KEPT = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"
 KEY = ("serving.kserve.io", "tidegate", "inferenceservices", "moderation")
@@ -50,7 +51,7 @@ def cluster(tmp_path):
                 kserve.round()
             kserve.answered.clear()
             backend = KServeBackend(
-                config, api=api(), clock=kubernetes.clock, log=tmp_path / "releases.jsonl"
+                config, api=api(), clock=kubernetes.clock, store=ModelStore(tmp_path)
             )
 
             def written():
@@ -58,7 +59,8 @@ def cluster(tmp_path):
 
             return SimpleNamespace(
                 backend=backend, kubernetes=kubernetes, kserve=kserve, api=api,
-                clock=kubernetes.clock, written=written, log=tmp_path / "releases.jsonl",
+                clock=kubernetes.clock, written=written, store=ModelStore(tmp_path),
+                log=tmp_path / "comments" / "rollout" / "events.jsonl",
                 service=lambda: kubernetes.objects[KEY],
                 answers=lambda: kserve.who_answers("moderation"),
             )  # fmt: skip

@@ -137,6 +137,7 @@ def test_an_event_told_twice_is_kept_once(made):
 
 
 def test_a_line_that_a_crash_cut_short_is_kept_and_does_not_swallow_the_next(made):
+    made.log.parent.mkdir(parents=True)
     made.log.write_bytes(b'{"id": "cut')
     made.backend.record(EVENT)
     assert ReleaseLog(made.log).read() == (EVENT,)
@@ -151,7 +152,7 @@ def test_a_share_that_somebody_else_changes_is_not_settled(made):
 
     made.kubernetes.admit = webhook
     made.backend.write_state(state(), revision=None)
-    observed = made.backend.settle(CANARY)
+    observed = made.backend.settle(CANARY, seconds=8)
     assert not observed.settled
     assert observed.traffic.candidate_percent == 40
     assert "spec.canary[0].trafficPercent is 40 and not 5" in observed.notes
@@ -164,7 +165,7 @@ def test_a_field_that_the_cluster_drops_is_not_settled(made):
 
     made.kubernetes.admit = pruned
     made.backend.write_state(state(), revision=None)
-    observed = made.backend.settle(CANARY)
+    observed = made.backend.settle(CANARY, seconds=8)
     assert not observed.settled
     assert "spec.canary has 0 entries and not 1" in observed.notes
 
@@ -184,7 +185,7 @@ def test_without_the_gateway_api_a_canary_has_no_share(made):
     made.kubernetes.objects = {
         k: v for k, v in made.kubernetes.objects.items() if k[2] != "httproutes"
     }
-    observed = made.backend.settle(CANARY)
+    observed = made.backend.settle(CANARY, seconds=8)
     assert (observed.settled, observed.traffic.candidate_percent) == (False, 0)
     assert any("enableGatewayApi" in note for note in observed.notes)
 
@@ -222,16 +223,41 @@ def test_what_others_wrote_into_the_pod_stays(made):
     assert made.service()["spec"]["predictor"]["nodeSelector"] == {"pool": "serving"}
 
 
-def test_a_rollback_by_hand_ends_the_release_before_it_moves_the_traffic(made):
+@pytest.fixture
+def bundles(monkeypatch):
+    """Let the store hold folders for bundles; tests/unit/test_model_store.py has real ones."""
+    monkeypatch.setattr("tidegate.rollout.model_store.read_manifest", lambda folder: None)
+
+
+def kept_in(made, *versions):
+    for version in versions:
+        (made.store.folder_of("comments") / "versions" / version).mkdir(parents=True)
+
+
+def test_a_rollback_by_hand_ends_the_release_before_it_moves_the_traffic(made, bundles):
+    kept_in(made, OLD, NEW, KEPT)
     made.backend.settle(CANARY)
     made.backend.write_state(state(), revision=None)
     made.backend.put_back(KEPT, by="ada", reason="wave of appeals", at=NOW)
     kept = made.backend.read_state()[0]
-    assert (kept.phase, kept.reason) == ("rolled_back", "ada: wave of appeals")
+    assert (kept.phase, kept.baseline) == ("rolled_back", KEPT)
     assert made.backend.settle(Traffic(baseline=KEPT)).settled
     assert made.answers() == {KEPT: 100}
     [event] = ReleaseLog(made.log).read()
     assert (event.actor, event.kind) == ("ada", "rolled_back")
+    assert made.store.current("comments").version == KEPT
+
+
+def test_a_promotion_moves_the_stores_pointer_and_a_failure_is_archived(made, bundles):
+    kept_in(made, OLD, NEW)
+    revision = made.backend.write_state(state(), revision=None)
+    made.backend.record(EVENT.model_copy(update={"kind": "rolled_back"}))
+    assert made.store.current("comments") is None
+    assert (made.log.parent / "failed" / f"{NEW}.json").exists()
+    made.backend.write_state(state(phase="promoted"), revision=revision)
+    made.backend.record(EVENT.model_copy(update={"kind": "promoted", "percent": 100}))
+    current = made.store.current("comments")
+    assert (current.version, current.run_digest) == (NEW, "r")
 
 
 def test_an_inference_service_that_is_not_there_is_named(made):

@@ -99,7 +99,7 @@ def test_the_first_release_starts_what_was_installed_stopped(cluster, mode):
 def test_a_candidate_that_never_gets_ready_gets_no_request(cluster, mode):
     made = cluster(mode)
     made.kserve.broken.add(NEW)
-    observed = made.backend.settle(canary(25))
+    observed = made.backend.settle(canary(25), seconds=8)
     assert (observed.settled, observed.candidate_ready) == (False, False)
     assert observed.baseline_ready
     assert any(NEW in note or "blue" in note for note in observed.notes)
@@ -118,7 +118,7 @@ def test_a_rollback_told_once_leaves_nothing_to_be_told_again(cluster):
 def test_requests_stay_with_the_baseline_while_its_old_revision_is_made_anew(cluster):
     made = walk(cluster("Knative"), 0, 50)
     made.kserve.broken.add(OLD)  # the new revision of the baseline never comes up
-    observed = made.backend.settle(Traffic(baseline=OLD))
+    observed = made.backend.settle(Traffic(baseline=OLD), seconds=8)
     assert not observed.settled
     assert observed.traffic == Traffic(baseline=OLD)
     assert made.answers() == {OLD: 100}
