@@ -57,9 +57,9 @@ def candidate_of(config: RunConfig, asked: argparse.Namespace, folder: Path) -> 
     """Search and assemble ``folder/candidate``; return the winner."""
     ingest(config.data, name=config.name, source_digest="", out=folder / "snapshot")
     started = time.monotonic()
-    minutes = {"minutes": asked.minutes, "trials": None}
+    budget = {"minutes": asked.minutes, "trials": asked.trials}
     search = config.search.model_copy(
-        update={**minutes, "distill": True, "crossfit_folds": asked.folds, "parallel": 2}
+        update={**budget, "distill": True, "crossfit_folds": asked.folds, "parallel": 2}
     )
     config = config.model_copy(update={"search": search})
     featurize(folder / "snapshot", config.features_in_time, folder / "features")
@@ -167,6 +167,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--task", nargs="+", default=list(TASKS), metavar="NAME")
     parser.add_argument("--minutes", type=float, default=10.0, help="of each search")
+    parser.add_argument("--trials", type=int, help="a search of so many trials instead")
     parser.add_argument("--folds", type=int, default=5, help="of the cross-fitted scores")
     parser.add_argument("--losses", type=float, nargs="+", default=[0.002, 0.005, 0.01, 0.02, 0.05])
     parser.add_argument("--accounts", type=int, default=4000, help="of the simulator")

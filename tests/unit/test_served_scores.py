@@ -78,3 +78,15 @@ def test_what_cannot_be_proven_at_one_threshold_is_refused(changes, why):
     assert report.pass_through is None
     assert why in report.reason
     assert report.curve == ()
+
+
+def test_the_promise_holds_at_the_threshold_that_the_same_rows_chose():
+    population = table(100_000, 10_000, 1.0)
+    light, heavy = population[LIGHT].to_numpy(), population["score"].to_numpy()
+    broken, rounds = 0, 150
+    for seed in range(rounds):
+        validation = table(2500, seed, 1.0)
+        report = cascade_of(validation, validation, None, None, policy())
+        flagged = light[heavy >= report.threshold]
+        broken += stops(flagged, report.pass_through).mean() > 0.02
+    assert broken / rounds <= 0.1 + 3 * np.sqrt(0.09 / rounds)
