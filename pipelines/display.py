@@ -122,6 +122,9 @@ def print_outcome(console: Console, out: Path, run: RunRecord, report: Evaluatio
         console.print(Text(line), soft_wrap=True)
     console.print(Text(f"report    {out / 'report.html'}"), soft_wrap=True)
     console.print(Text(f"bundle    {out / 'bundle'}"), soft_wrap=True)
+    if (out / "approval_request.json").exists():
+        told = f"approval  wanted: tidegate approve {out} --by NAME --reason … --key FILE"
+        console.print(Text(told), soft_wrap=True)
     console.print(Text(f"took      {run.seconds:.1f} s"))
     if run.cost is not None and run.cost.amount is not None:
         console.print(Text(f"cost      {cost_line(run.cost)}"), soft_wrap=True)

@@ -153,18 +153,18 @@ def _steps(given: Mapping[str, Any], place: Place) -> RetrainOutputs:
         ),
         "report",
     )
-    with dsl.If(evaluated.outputs["Output"] == "promote", name="promoted"):  # noqa: SIM117
-        with dsl.If(given["approval"] == "auto", name="approved"):
-            # Never from the cache: the store may have moved on since the last run.
-            place(
-                release(
-                    model_store=given["model_store"],
-                    run_digest=given["run_digest"],
-                    code_digest=code_digest,
-                    bundle=evaluated.outputs["bundle"],
-                ),
-                "release",
-            ).after(reported).set_caching_options(False)
+    with dsl.If(evaluated.outputs["Output"] == "promote", name="promoted"):
+        # Never from the cache: the store may have moved on since the last run.
+        place(
+            release(
+                model_store=given["model_store"],
+                run_digest=given["run_digest"],
+                approval=given["approval"],
+                code_digest=code_digest,
+                bundle=evaluated.outputs["bundle"],
+            ),
+            "release",
+        ).after(reported).set_caching_options(False)
     return RetrainOutputs(
         snapshot=snapshot,
         validation=validated.outputs["report"],

@@ -18,6 +18,8 @@ from tidegate.cost import run_cost
 from tidegate.errors import BadInput
 from tidegate.plan import plan_retrain
 from tidegate.records import EvaluationReport, SearchResult
+from tidegate.rollout.approval import APPROVAL, REQUEST, request_folder
+from tidegate.rollout.model_store import ModelStore
 from tidegate.store import read_json, read_record, write_json, write_record
 
 #: Steps of the retrain pipeline in order; `pipelines.retrain` is imported by the worker alone.
@@ -42,6 +44,8 @@ _OUTPUTS = (
     "validation",
     "search.json",
     "snapshot.json",
+    REQUEST,
+    APPROVAL,
 )
 
 
@@ -126,6 +130,7 @@ def execute(plan: RunPlan, report: Callable[[StepEvent], None]) -> RunRecord:
             with _signals_interrupt():
                 follow(command, plan.out / "logs", scratch, clock.see)
                 evaluation = _collect(read_json(outputs), plan.out)
+                _bring_request(plan, evaluation)
         except KeyboardInterrupt:
             _leave(plan, clock.record(plan, "interrupted"))
             raise
@@ -176,6 +181,15 @@ def _collect(outputs: Mapping[str, str], out: Path) -> EvaluationReport:
     _copy(Path(outputs["audit"]), out / "audit.json")
     _copy(evaluation / "evaluation.json", out / "evaluation.json")
     return read_record(out / "evaluation.json", EvaluationReport)
+
+
+def _bring_request(plan: RunPlan, evaluation: EvaluationReport) -> None:
+    """Copy the request for approval, if this run asked for one, to where the approver looks."""
+    if evaluation.decision != "promote" or plan.config.rollout.approval == "auto":
+        return
+    store = ModelStore(Path(plan.arguments["model_store"]))
+    folder = request_folder(store, plan.config.name, plan.digests["run"])
+    _copy(folder / REQUEST, plan.out / REQUEST)
 
 
 def _copy(source: Path, target: Path) -> None:

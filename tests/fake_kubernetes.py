@@ -1,6 +1,7 @@
 """A small Kubernetes over real HTTP: objects with state, rights, a log, and faults on demand."""
 
 import contextlib
+import copy
 import itertools
 import json
 import re
@@ -64,6 +65,8 @@ class FakeKubernetes:
         Parts of paths that `user` may not see.
     denied : set of (str, str)
         Verbs and resources that an access review refuses.
+    admit : callable
+        What webhooks make of an object that is changed, by its key.
     slow : callable
         Says of a path whether its answer is held back until the server ends.
     """
@@ -80,6 +83,7 @@ class FakeKubernetes:
         self.forbidden = ()
         self.denied = set()
         self.slow = lambda path: False
+        self.admit = lambda key, document: document
         self._ended = threading.Event()
         self._numbers = itertools.count(1)
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -115,6 +119,8 @@ class FakeKubernetes:
         metadata = document["metadata"]
         metadata.setdefault("uid", f"uid-{next(self._numbers)}")
         metadata.setdefault("creationTimestamp", self.clock.now().isoformat())
+        metadata.setdefault("generation", 1)
+        metadata["resourceVersion"] = str(next(self._numbers))
         self.objects[group, metadata.get("namespace", "tidegate"), plural, metadata["name"]] = (
             document
         )
@@ -122,6 +128,20 @@ class FakeKubernetes:
 
     def save(self, plural, document):
         """Keep a changed status; here a document is changed where it is."""
+
+    def change(self, key, document):
+        """Put a changed document in an object's place; a changed spec is a new generation."""
+        old, metadata = self.objects[key], document["metadata"]
+        kept = ("uid", "creationTimestamp", "namespace", "name")
+        metadata.update({name: old["metadata"][name] for name in kept if name in old["metadata"]})
+        metadata["generation"] = old["metadata"]["generation"] + (
+            old.get("spec") != document.get("spec")
+        )
+        metadata["resourceVersion"] = old["metadata"]["resourceVersion"]
+        if old != document:
+            metadata["resourceVersion"] = str(next(self._numbers))
+        self.objects[key] = document
+        return document
 
     def remove(self, key):
         uid = self.objects.pop(key)["metadata"]["uid"]
@@ -179,7 +199,36 @@ class FakeKubernetes:
         if method == "DELETE":
             self.remove(key)
             return 200, _status(200, "deleted")
+        if method in ("PUT", "PATCH"):
+            return self._write(method, key, body)
         return 200, self.objects[key]
+
+    def _write(self, method, key, body):
+        present = self.objects[key]
+        version = body.get("metadata", {}).get("resourceVersion")
+        if version is not None and version != present["metadata"]["resourceVersion"]:
+            return 409, _status(409, f"{key[2]} {key[3]!r} has been modified")
+        changed = body if method == "PUT" else merge(present, body)
+        if key[2] in WITH_STATUS and "status" in present:
+            changed["status"] = present["status"]
+        return 200, self.change(key, self.admit(key, changed))
+
+
+#: Kinds whose status is a resource of its own, which a plain write does not touch.
+WITH_STATUS = ("inferenceservices", "deployments", "services", "revisions")
+
+
+def merge(target, patch):
+    """Return a JSON value with a merge patch in it (RFC 7386)."""
+    if not isinstance(patch, dict):
+        return copy.deepcopy(patch)
+    merged = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            merged.pop(name, None)
+        else:
+            merged[name] = merge(merged.get(name), value)
+    return copy.deepcopy(merged)
 
 
 def write_kubeconfig(path, address, user=None):
@@ -232,7 +281,7 @@ def _handler(kubernetes):
                 return
             self._send(fault.status, _status(fault.status, "as ordered"), fault.headers)
 
-        do_GET = do_POST = do_DELETE = _serve  # noqa: N815
+        do_GET = do_POST = do_DELETE = do_PUT = do_PATCH = _serve  # noqa: N815
 
         def _send(self, status, document, headers=()):
             content = json.dumps(document).encode()

@@ -107,6 +107,14 @@ def test_a_kind_that_is_not_served_is_a_404_in_a_list(api):
     assert refused.value.status == 404
 
 
+def test_a_merge_patch_takes_away_what_is_none_and_leaves_the_rest(api):
+    one = {**experiment("one"), "spec": {"goal": 1, "maxTrialCount": 3}}
+    api.create(EXPERIMENTS, "tidegate", one)
+    patched = api.merge(EXPERIMENTS, "tidegate", "one", {"spec": {"goal": None, "parallel": 2}})
+    assert patched["spec"] == {"maxTrialCount": 3, "parallel": 2}
+    assert api.get(EXPERIMENTS, "tidegate", "one") == patched
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_busy_server_is_asked_until_it_answers(api, emulator, status):
     api.create(EXPERIMENTS, "tidegate", experiment("one"))

@@ -247,3 +247,38 @@ def test_releases_at_once_form_one_chain(store, tmp_path):
     assert store.current("toy") == history[-1]
     lines = (store.folder / "toy" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["version"] for line in lines] == [r.version for r in history]
+
+
+def test_a_kept_version_can_be_put_in_service_by_name(store, bundles, named):
+    store.release(bundles["v1"], run_digest="run-a")
+    kept = store.keep(bundles["v2"])
+    assert named(store.current("toy").version) == "v1"
+
+    put = store.put_in_service("toy", kept.version, run_digest="run-b")
+    assert (named(put.version), put.run_digest, named(put.previous)) == ("v2", "run-b", "v1")
+    assert store.put_in_service("toy", kept.version) == put
+
+
+def test_rollback_to_any_kept_version(store, bundles, named):
+    for v, run in (("v1", "a"), ("v2", "b"), ("v3", "c")):
+        store.release(bundles[v], run_digest=run)
+    back = store.rollback("toy", version(bundles["v1"]))
+    assert (named(back.version), back.run_digest, named(back.previous)) == ("v1", "a", "v3")
+
+
+def test_a_version_that_is_not_kept_is_refused_and_the_kept_ones_named(store, bundles):
+    store.release(bundles["v1"], run_digest="a")
+    with pytest.raises(
+        BadInput, match=f"keeps no version 'v9'; choose of: {version(bundles['v1'])}"
+    ):
+        store.rollback("toy", "v9")
+
+
+def test_old_versions_are_forgotten_but_never_those_in_use(store, bundles, named):
+    for v in ("v1", "v2", "v3"):
+        store.release(bundles[v], run_digest=v)
+    gone = store.forget_old("toy", kept_versions=2, needed=frozenset())
+    assert [named(v) for v in gone] == ["v1"]
+    gone = store.forget_old("toy", kept_versions=1, needed=frozenset())
+    assert gone == []
+    assert {named(v) for v in store.versions("toy")} == {"v2", "v3"}

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from kserve.protocol.infer_type import InferInput, InferRequest
 from prometheus_client import REGISTRY
 
+from tidegate.config import ServingConfig
 from tidegate.records import BundleManifest, Column
 from tidegate.serving.predictor import NO_THRESHOLD, ModerationPredictor, ScoringFailed
 from tidegate.serving.schema import RequestRefused, Tensor, rows_from_instances, rows_from_tensors
@@ -17,6 +18,7 @@ COLUMNS = (
     Column(name="age", kind="numeric"),
     Column(name="lang", kind="categorical"),
 )
+FEW_ROWS = ServingConfig(max_rows=4)
 ROW = {"text": "hello", "age": 3, "lang": "en"}
 BASE64 = {"content_type": "base64"}
 
@@ -69,10 +71,11 @@ def sample(name, **labels):
 
 def test_a_v1_answer_carries_score_flag_threshold_and_version():
     answer = predict(ModerationPredictor(FakeBundle()), {"instances": [ROW, {**ROW, "text": "hi"}]})
+    told = {"threshold": 0.5, "model_version": "v1", "path": "full"}
     assert answer == {
         "predictions": [
-            {"score": 0.5, "flagged": True, "threshold": 0.5, "model_version": "v1"},
-            {"score": 0.2, "flagged": False, "threshold": 0.5, "model_version": "v1"},
+            {"score": 0.5, "decision": "flagged", "action": "flagged", "flagged": True, **told},
+            {"score": 0.2, "decision": "leave", "action": "leave", "flagged": False, **told},
         ]
     }
 
@@ -80,7 +83,8 @@ def test_a_v1_answer_carries_score_flag_threshold_and_version():
 def test_a_v1_answer_of_a_bundle_without_threshold_flags_nothing():
     answer = predict(ModerationPredictor(FakeBundle(threshold=None)), {"instances": [ROW]})
     assert answer["predictions"] == [
-        {"score": 0.5, "flagged": None, "threshold": None, "model_version": "v1"}
+        {"score": 0.5, "model_version": "v1", "path": "full"}
+        | dict.fromkeys(("decision", "action", "flagged", "threshold"))
     ]
 
 
@@ -91,6 +95,9 @@ def test_a_v2_answer_carries_the_same():
         "score": ("FP64", [1], [0.5]),
         "flagged": ("BOOL", [1], [True]),
         "threshold": ("FP64", [1], [0.5]),
+        "decision": ("BYTES", [1], ["flagged"]),
+        "action": ("BYTES", [1], ["flagged"]),
+        "path": ("BYTES", [1], ["full"]),
     }
     assert (answer["model_name"], answer["model_version"]) == ("toy", "v1")
     assert answer["id"], "an answer has an id when the request has none"
@@ -99,9 +106,9 @@ def test_a_v2_answer_carries_the_same():
 def test_a_v2_answer_of_a_bundle_without_threshold_says_so():
     predictor = ModerationPredictor(FakeBundle(threshold=None))
     answer, _ = predict(predictor, tensors()).to_rest()
-    assert [o["name"] for o in answer["outputs"]] == ["score"]
+    assert [o["name"] for o in answer["outputs"]] == ["score", "path"]
     assert answer["parameters"] == {"notice": NO_THRESHOLD}
-    assert [o["name"] for o in predictor.get_output_types()] == ["score"]
+    assert [o["name"] for o in predictor.get_output_types()] == ["score", "path"]
 
 
 def test_both_protocols_give_the_model_the_same_rows():
@@ -123,7 +130,9 @@ def test_metadata_names_every_input_and_output():
         {"name": "age", "datatype": "FP64", "shape": [-1]},
         {"name": "lang", "datatype": "BYTES", "shape": [-1]},
     ]
-    assert [o["name"] for o in predictor.get_output_types()] == ["score", "flagged", "threshold"]
+    assert [o["name"] for o in predictor.get_output_types()] == [
+        *("score", "flagged", "threshold", "decision", "action", "path")
+    ]
 
 
 def test_the_predictor_is_ready_after_it_scored_a_row_and_not_before():
@@ -133,7 +142,7 @@ def test_the_predictor_is_ready_after_it_scored_a_row_and_not_before():
     assert not predictor.ready
     assert predictor.load()
     assert predictor.ready
-    assert bundle.seen == [[{"text": "", "age": 0.0, "lang": ""}]]
+    assert {type(value) for row in bundle.seen[0] for value in row.values()} == {str, float}
 
 
 @pytest.mark.parametrize("scores", [[math.nan], [math.inf], [0.1, 0.2], []])
@@ -202,7 +211,7 @@ def test_metrics_count_requests_rows_flags_scores_and_refusals_of_this_version()
 )
 def test_a_v1_request_that_breaks_the_schema_is_refused(payload, reason, field):
     with pytest.raises(RequestRefused) as refused:
-        predict(ModerationPredictor(FakeBundle(), max_rows=4), payload)
+        predict(ModerationPredictor(FakeBundle(), config=FEW_ROWS), payload)
     assert (refused.value.reason, refused.value.field) == (reason, field)
     assert refused.value.status == 422
 
@@ -245,7 +254,7 @@ def test_null_is_a_missing_number_or_category():
 )
 def test_a_v2_request_that_breaks_the_schema_is_refused(name, tensor, reason):
     with pytest.raises(RequestRefused) as refused:
-        predict(ModerationPredictor(FakeBundle(), max_rows=4), tensors(**{name: tensor}))
+        predict(ModerationPredictor(FakeBundle(), config=FEW_ROWS), tensors(**{name: tensor}))
     assert refused.value.reason == reason
 
 

@@ -44,6 +44,9 @@ def test_v1_tells_the_probability_of_each_class_beside_the_score():
     (told,) = answer({"instances": [{"text": "hello"}]})["predictions"]
     assert told == {
         "score": 0.75,
+        "decision": "flagged",
+        "action": "flagged",
+        "path": "full",
         "flagged": True,
         "threshold": 0.5,
         "model_version": "v1",

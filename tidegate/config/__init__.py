@@ -10,7 +10,7 @@ from tidegate.config.data import (
     ValidationConfig,
 )
 from tidegate.config.features import CleaningConfig, FeatureConfig
-from tidegate.config.monitor import MonitorConfig
+from tidegate.config.monitor import MonitorConfig, Remedy, TriggerConfig
 from tidegate.config.policy import CascadeConfig, CostConfig, PolicyConfig
 from tidegate.config.rollout import ExperimentConfig, OpsConfig, QualityConfig, RolloutConfig
 from tidegate.config.run import RunConfig, load_config
@@ -36,6 +36,7 @@ __all__ = [
     "Pool",
     "PublishedSplit",
     "QualityConfig",
+    "Remedy",
     "RolloutConfig",
     "RunConfig",
     "SearchConfig",
@@ -45,6 +46,7 @@ __all__ = [
     "SplitRule",
     "StepResources",
     "Toleration",
+    "TriggerConfig",
     "ValidationConfig",
     "load_config",
 ]

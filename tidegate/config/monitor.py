@@ -1,16 +1,60 @@
-"""The monitor section: how the world is watched after a release."""
+"""The monitor section: how the world is watched after a release, and what is done about it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tidegate.config.section import Section, Share
 
+#: What a trigger may ask for, from the least to the most.
+Remedy = Literal["nothing", "threshold_update", "light_refresh", "full_retrain", "page"]
+
+
+class TriggerConfig(Section):
+    """What drift, time, labels and people set off, and how often."""
+
+    schedule_days: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="a refresh when nothing else asked for one so long"
+    )
+    new_labels: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="labels since the last training that ask for a refresh"
+    )
+    cooldown_hours: Annotated[float, Field(ge=0)] = Field(
+        24.0, description="rest after a request, people's and pages excepted"
+    )
+    max_per_day: Annotated[int, Field(ge=1)] = 3
+    full_after_refreshes: Annotated[int, Field(ge=1)] = Field(
+        4, description="light refreshes in a row after which the next one searches anew"
+    )
+    page_after: Annotated[int, Field(ge=1)] = Field(
+        2, description="retrains in a row for one cause that did not end it"
+    )
+    longest_run_hours: Annotated[float, Field(gt=0)] = Field(
+        24.0, description="a request that has not ended by then no longer holds others up"
+    )
+    webhook: str | None = Field(None, description="address that pages are posted to")
+    memory_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.5, description="share of a retrain's rows that come from the past"
+    )
+    memory_strata: tuple[str, ...] = Field(
+        (), description="columns of whose values the past keeps some rows each"
+    )
+    recent_days: Annotated[float, Field(gt=0)] = 28.0
+
 
 class MonitorConfig(Section):
-    """How the drift check reads a window."""
+    """How windows are tested, and how often an alarm may be false."""
 
-    p_value: Share = 0.01
+    engine: Literal["alibi", "open"] = Field(
+        "alibi", description="open: scipy and scikit-learn alone, whose licences permit production"
+    )
+    window_days: Annotated[float, Field(gt=0)] = 1.0
+    scales: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1, 7), description="how many of the latest windows are tested together"
+    )
+    false_alarms_per_year: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="expected number of windows a year that are called drifted and are not"
+    )
     max_rows: Annotated[int, Field(ge=50)] = Field(
         1000, description="rows a side that the quadratic tests see"
     )
@@ -21,4 +65,16 @@ class MonitorConfig(Section):
     moved_features: Annotated[int, Field(ge=1)] = Field(
         5, description="how many of the features that moved most are named"
     )
+    late_hours: Annotated[float, Field(ge=0)] = Field(
+        6.0, description="how long after its end a window still takes rows in"
+    )
+    p_value: Share = Field(0.01, description="level of one check of a table by hand")
+    confidence: Share = Field(0.95, description="of intervals and of verdicts on labelled rows")
     seed: int = 0
+    trigger: TriggerConfig = TriggerConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "MonitorConfig":
+        if list(self.scales) != sorted(set(self.scales)) or not self.scales:
+            raise ValueError(f"scales must rise, got {list(self.scales)}; write [1, 7]")
+        return self

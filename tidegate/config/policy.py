@@ -100,6 +100,9 @@ class PolicyConfig(Section):
         description="serve a light filter before the model, where it can be shown to lose "
         "no more; {} for its defaults",
     )
+    class_min_precision: Mapping[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        {}, description="floors of classes or tasks, where they are not min_precision"
+    )
     power: Share = Field(0.8, description="chance of success for which a refusal counts rows")
     training_evidence: Literal["validation", "start", "combined"] = Field(
         "start", description="what training rows scored by models of their folds may show"

@@ -17,7 +17,19 @@ class OpsConfig(Section):
     )
     max_error_share: Share = Field(0.01, description="share of failed requests that is bearable")
     max_p99_ms: Annotated[float, Field(gt=0)] = 200.0
+    max_p99_ratio: Annotated[float, Field(gt=1)] = Field(
+        2.0, description="how many times the baseline's p99 the candidate's may be"
+    )
     max_saturation: Share = Field(0.9, description="share of memory or of the request limit in use")
+    leak_horizon_seconds: Annotated[float, Field(gt=0)] = Field(
+        86_400.0, description="growth that would pass max_saturation within this is a leak"
+    )
+    max_restarts: Annotated[int, Field(ge=0)] = Field(
+        2, description="restarts of the candidate within a step that are not yet a crash loop"
+    )
+    timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        5.0, description="for one answer of Prometheus"
+    )
     required: bool = Field(True, description="pause while the metrics cannot be read")
 
 
@@ -29,10 +41,22 @@ class QualityConfig(Section):
     )
     max_flip_share: Share = Field(0.1, description="share of replayed rows decided otherwise")
     max_group_flip_share: Share = Field(0.2, description="the same, within one group or segment")
+    max_score_shift: Share | None = Field(
+        None, description="how far the mean score may move [only reported]"
+    )
+    max_appeal_rise: Share = Field(
+        0.02, description="further share of flagged rows whose appeal may be upheld"
+    )
     max_precision_loss: Share = Field(0.03, description="precision the candidate may lose")
     max_recall_loss: Share = Field(0.03, description="golden-set recall the candidate may lose")
     min_shadow_rows: Annotated[int, Field(ge=1)] = Field(
         200, description="replayed rows below which the shadow step is inconclusive"
+    )
+    replay_rows: Annotated[int, Field(ge=1)] = Field(
+        500, description="most logged rows that one analysis replays"
+    )
+    replay_rows_per_second: Annotated[float, Field(gt=0)] = Field(
+        50.0, description="how fast they are sent, to each version"
     )
 
 
@@ -45,6 +69,19 @@ class ExperimentConfig(Section):
     pre_period: str | None = Field(None, description="column with the metric before (CUPED)")
     max_days: Annotated[int, Field(ge=1)] = 28
     power: Share = 0.8
+    unit: str = Field("unit_id", description="column of who is assigned, for example the account")
+    version: str = Field("model_version", description="column of the version that decided, if kept")
+    candidate_share: Share = Field(0.5, description="share of units that the candidate gets")
+    better: Literal["higher", "lower"] = "higher"
+    false_verdict_share: Share = Field(
+        0.05, description="how often equal versions may be told apart, however often it is read"
+    )
+    false_mismatch_share: Share = Field(
+        0.001, description="how often a fair split may be called broken, however often it is read"
+    )
+    min_units: Annotated[int, Field(ge=30)] = Field(
+        200, description="units a version below which nothing is decided"
+    )
 
 
 class RolloutConfig(Section):
@@ -81,6 +118,9 @@ class RolloutConfig(Section):
     kept_versions: Annotated[int, Field(ge=2)] = 5
     false_rollback_share: Share = Field(
         0.01, description="how often a release of an equal model may be rolled back, in all"
+    )
+    doubt_share: Share = Field(
+        0.1, description="how often one test of an equal model may cause a pause"
     )
     ops: OpsConfig = OpsConfig()
     quality: QualityConfig = QualityConfig()

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tidegate.config.section import Section
+from tidegate.config.section import Names, Section
 
 
 class PayloadLogConfig(Section):
@@ -63,5 +63,11 @@ class ServingConfig(Section):
         64, description="rows of waiting requests that are scored together"
     )
     workers: Annotated[int, Field(ge=1)] = Field(1, description="processes that share the port")
+    max_explained_rows: Annotated[int, Field(ge=0)] = Field(
+        16, description="rows of one request whose reasons may be asked for"
+    )
+    history: Names = Field(
+        (), description="numeric and categorical inputs that a new account has none of"
+    )
     payload_log: PayloadLogConfig = PayloadLogConfig()
     exploration: ExplorationConfig = ExplorationConfig()

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from tidegate.features.sparse_rows import joined
 from tidegate.records import FeatureBlock
 
 Places = npt.NDArray[np.intp]
@@ -84,10 +85,7 @@ class Blocks:
         chosen = chosen_blocks(self.blocks, families)
         key = tuple(block.name for block in chosen)
         if key not in self._joined:
-            parts = [sparse.csr_matrix(self.part(block)) for block in chosen]
-            X = parts[0] if len(parts) == 1 else sparse.hstack(parts, format="csr")
-            X.sort_indices()
-            self._joined[key] = X
+            self._joined[key] = joined([self.part(block) for block in chosen])
         return self._joined[key]
 
     def dense(self, families: str) -> npt.NDArray[np.float32]:

@@ -182,6 +182,10 @@ class Featurizer:
             for name in block.fitted.get_feature_names_out()
         ]
 
+    def feature_name(self, block: FeatureBlock, place: int) -> str:
+        """Return ``column:transformer:feature`` of one feature of a block."""
+        return f"{block.name}:{self._fitted[block.name].fitted.get_feature_names_out()[place]}"
+
     def project(self, frame: Table) -> npt.NDArray[np.float32]:
         """Return the rows in the few directions that explain training best.
 

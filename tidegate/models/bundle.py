@@ -27,6 +27,7 @@ _FEATURIZER, _MODEL = "featurizer", "model"
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu", "faiss-cpu")
 # What makes two bundles the same: everything but when, where and under what name they were made.
 _NOT_CONTENT = {"name", "version", "created_at", "libraries", "probe_scores", "source_digest"}
+_ADDED = ("rule", "history")
 _VERSION_DIGITS = 12
 _PROBE_ROWS = 4
 _PROBE_TERMS = 40
@@ -130,7 +131,7 @@ def write_bundle(
     target : Target
         What the model's outputs mean.
     drift_reference : DataFrame, optional
-        Projected rows that the drift check compares with, from `drift_reference`.
+        Rows that the drift check compares with, from `tidegate.models.watched`.
     """
     with store.new_directory(folder) as scratch:
         shutil.copytree(featurizer_folder, scratch / _FEATURIZER)
@@ -266,41 +267,6 @@ def read_manifest(folder: Path) -> BundleManifest:
     return manifest
 
 
-def drift_reference(featurizer: Featurizer, frame: Any, *, max_rows: int, seed: int) -> Any:
-    """Return projected rows that the featurizer has not seen, the norm of the drift check.
-
-    Parameters
-    ----------
-    featurizer : Featurizer
-        Fitted on training rows.
-    frame : DataFrame
-        The validation rows: training rows would flatter, because the vocabulary is theirs.
-    max_rows : int
-        Rows to keep, chosen at random when there are more.
-    seed : int
-        Of that choice.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``component_00``, ``component_01``, ... float32, rows in the frame's order.
-    """
-    chosen = np.arange(len(frame))
-    if len(frame) > max_rows:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(frame), max_rows, replace=False))
-    return projected_table(featurizer, frame.iloc[chosen])
-
-
-def projected_table(featurizer: Featurizer, frame: Any) -> Any:
-    """Return a frame's rows projected, under the column names of the drift reference."""
-    import pandas as pd
-
-    projected = featurizer.project(frame)
-    return pd.DataFrame(
-        projected, columns=[f"component_{number:02d}" for number in range(projected.shape[1])]
-    )
-
-
 def _probe_scores(
     columns: Sequence[Column], target: Target, featurizer: Featurizer, model: Model
 ) -> tuple[float, ...]:
@@ -350,9 +316,10 @@ def _write_manifest(folder: Path, manifest: BundleManifest) -> BundleManifest:
 
 def _version_of(manifest: BundleManifest) -> str:
     content = manifest.model_dump(mode="json", exclude=_NOT_CONTENT)
-    if manifest.rule == DecisionRule():
-        # A bundle that serves by its threshold alone is the same as before there were rules.
-        del content["rule"]
+    for field in _ADDED:
+        # A bundle of before there was the field keeps its version.
+        if getattr(manifest, field) == BundleManifest.model_fields[field].default:
+            del content[field]
     return store.digest_json(content)[:_VERSION_DIGITS]
 
 

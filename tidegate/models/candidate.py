@@ -9,19 +9,14 @@ import numpy as np
 from tidegate.errors import BadInput
 from tidegate.features.featurizer import Featurizer
 from tidegate.features.matrices import load_features
-from tidegate.models.bundle import (
-    DRIFT_REFERENCE,
-    Bundle,
-    drift_reference,
-    load_bundle,
-    write_bundle,
-)
+from tidegate.models.bundle import DRIFT_REFERENCE, Bundle, load_bundle, write_bundle
 from tidegate.models.cascade import CASCADE, Cascade, Stage
 from tidegate.models.catalogue import load_model
 from tidegate.models.interface import Model
 from tidegate.models.scoring import score_table, scored_rows, with_outputs
 from tidegate.models.slice_columns import slice_columns
 from tidegate.models.target import score_of
+from tidegate.models.watched import drift_reference
 from tidegate.records import (
     GROUP_PREFIX,
     ID,
@@ -38,7 +33,7 @@ from tidegate.records import (
 )
 from tidegate.store import new_directory, read_record, read_table, write_record, write_table
 
-_DRIFT_REFERENCE_ROWS = 2000
+_DRIFT_REFERENCE_ROWS = 5000
 _CROSSFIT, _DISTILLED = "crossfit.npz", "distilled"
 #: Of a candidate: what the search's ``distilled`` folder held.
 LIGHT_FOLDER = "light"
@@ -230,19 +225,28 @@ def _bundle_trial(
     featurizer_folder = features / "featurizer"
     # Validation rows: the featurizer was fitted on the training rows and flatters them.
     unseen = read_table(snapshot / "validation.parquet")
-    featurizer = Featurizer.load(featurizer_folder)
+    featurizer, model = Featurizer.load(featurizer_folder), _fitted(search, trial)
+    reference = drift_reference(
+        featurizer,
+        model,
+        unseen,
+        columns=data.columns,
+        target=data.target,
+        max_rows=_DRIFT_REFERENCE_ROWS,
+        seed=0,
+    )
     write_bundle(
         folder,
         name=name,
         algorithm=trial.algorithm,
         params=trial.params,
-        model=_fitted(search, trial),
+        model=model,
         featurizer_folder=featurizer_folder,
         columns=data.columns,
         snapshot_digest=data.digest,
         source_digest=data.source_digest,
         target=data.target,
-        drift_reference=drift_reference(featurizer, unseen, max_rows=_DRIFT_REFERENCE_ROWS, seed=0),
+        drift_reference=reference,
     )
     return load_bundle(folder)
 

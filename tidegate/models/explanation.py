@@ -1,17 +1,20 @@
 """Why a row scores what it scores: what each feature or word adds."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from tidegate.features.blocks import Blocks, chosen_blocks
+from tidegate.features.blocks import chosen_blocks
+from tidegate.features.cells import as_text
+from tidegate.features.featurizer import Featurizer
 from tidegate.models.boosted import BoostedModel
 from tidegate.models.bundle import Bundle
 from tidegate.models.interface import Scores
 from tidegate.models.linear import LogisticModel
+from tidegate.records import FeatureBlock
 
 Method = Literal["linear", "tree", "occlusion"]
 
@@ -56,7 +59,7 @@ def explain(bundle: Bundle, table: Any, *, top: int = 5) -> list[Explanation]:
     ----------
     bundle : Bundle
         The model and its featurizer.
-    table : DataFrame
+    table : DataFrame or sequence of mapping
         Rows with the bundle's input columns.
     top : int
         Contributions a row.
@@ -68,16 +71,21 @@ def explain(bundle: Bundle, table: Any, *, top: int = 5) -> list[Explanation]:
     "Visualizing and understanding convolutional networks", ECCV 2014 (occlusion); Li et al.,
     "Understanding neural networks through representation erasure", 2016 (of words).
     """
-    if not len(table):
+    rows = list(table) if isinstance(table, Sequence) else table.to_dict("records")
+    if not rows:
         return []
     model = bundle.model
     if bundle.manifest.target.kind == "binary" and isinstance(model, LogisticModel | BoostedModel):
         method: Method = "linear" if isinstance(model, LogisticModel) else "tree"
-        X = bundle.featurizer.transform(table)
-        names = _names(bundle, X, model.features)
+        columns = {c.name: [row.get(c.name) for row in rows] for c in bundle.manifest.inputs}
+        X = bundle.featurizer.transform(columns)
         added = model.contributions(X)
-        return [_of_features(method, names, added[row], top) for row in range(X.rows)]
-    return [_by_occlusion(bundle, table.iloc[[row]], top) for row in range(len(table))]
+        chosen = chosen_blocks(X.blocks, model.features)
+        return [
+            _of_features(method, bundle.featurizer, chosen, added[row], top)
+            for row in range(X.rows)
+        ]
+    return [_by_occlusion(bundle, row, top) for row in rows]
 
 
 def with_explanations(scored: Any, bundle: Bundle, table: Any, *, top: int) -> Any:
@@ -92,47 +100,47 @@ def with_explanations(scored: Any, bundle: Bundle, table: Any, *, top: int) -> A
     )
 
 
-def _names(bundle: Bundle, X: Blocks, families: str) -> list[str]:
-    """Return the feature names of the chosen families, in the order of their matrix."""
-    names = iter(bundle.featurizer.feature_names())
-    of_block = {block.name: [next(names) for _ in range(block.width)] for block in X.blocks}
-    return [name for block in chosen_blocks(X.blocks, families) for name in of_block[block.name]]
-
-
-def _of_features(method: Method, names: Sequence[str], added: Any, top: int) -> Explanation:
+def _of_features(
+    method: Method,
+    featurizer: Featurizer,
+    blocks: Sequence[FeatureBlock],
+    added: Any,
+    top: int,
+) -> Explanation:
+    """Return the largest contributions of one row, whose columns are those of the blocks."""
     found = added.tocoo()
     order = np.argsort(-np.abs(found.data), kind="stable")[:top]
+    ends = np.cumsum([block.width for block in blocks])
+
+    def name(column: int) -> str:
+        number = int(np.searchsorted(ends, column, side="right"))
+        block = blocks[number]
+        return featurizer.feature_name(block, column - int(ends[number] - block.width))
+
     return Explanation(
         method,
         tuple(
-            Contribution(names[int(found.col[i])], float(found.data[i]))
+            Contribution(name(int(found.col[i])), float(found.data[i]))
             for i in order
             if found.data[i] != 0
         ),
     )
 
 
-def _by_occlusion(bundle: Bundle, row: Any, top: int) -> Explanation:
-    import pandas as pd
-
+def _by_occlusion(bundle: Bundle, row: Mapping[str, Any], top: int) -> Explanation:
     variants, features = [row], [""]
     for column in bundle.manifest.inputs:
         if column.kind != "text":
-            variants.append(row.assign(**{column.name: None}))
+            variants.append({**row, column.name: None})
             features.append(column.name)
             continue
-        text = str(row[column.name].iloc[0] or "")
+        text = as_text(row.get(column.name))
         words = list(dict.fromkeys(_WORD.findall(text)))[:_MOST_WORDS]
         for word in words:
             without = re.sub(rf"\b{re.escape(word)}\b", " ", text)
-            variants.append(row.assign(**{column.name: without}))
+            variants.append({**row, column.name: without})
             features.append(f"{column.name}:{word}")
-    # A column that is empty in one variant must not change the type of the others.
-    frame = pd.concat([variant.astype(object) for variant in variants], ignore_index=True)
-    for column in bundle.manifest.inputs:
-        if column.kind == "numeric":
-            frame[column.name] = pd.to_numeric(frame[column.name])
-    score: Scores = bundle.score(frame)
+    score: Scores = bundle.score_rows(variants)
     fall = score[0] - score[1:]
     order = np.argsort(-np.abs(fall), kind="stable")[:top]
     return Explanation(

@@ -53,7 +53,16 @@ from tidegate.records.evaluation import (
     SliceCondition,
     WorstSlice,
 )
-from tidegate.records.monitoring import DriftReport, DriftTest, PriorShift, ThresholdOffer
+from tidegate.records.monitoring import (
+    CATEGORY_PREFIX,
+    COMPONENT_PREFIX,
+    NUMBER_PREFIX,
+    SCORE,
+    DriftReport,
+    DriftTest,
+    PriorShift,
+    ThresholdOffer,
+)
 from tidegate.records.outcome import RunOutcome
 from tidegate.records.record import SPLITS, Interval, Record, SplitName
 from tidegate.records.rollout import (
@@ -84,6 +93,7 @@ from tidegate.records.serving import (
     ServedDecision,
 )
 from tidegate.records.threshold import (
+    ClassThreshold,
     Objective,
     OperatingPoint,
     ReviewBand,
@@ -91,15 +101,26 @@ from tidegate.records.threshold import (
     Threshold,
     TrainingEvidence,
 )
+from tidegate.records.trigger import (
+    Cause,
+    RemedyRequest,
+    Signal,
+    TriggerState,
+    TriggerVerdict,
+)
 
 __all__ = [
+    "CATEGORY_PREFIX",
     "CLASS",
+    "COMPONENT_PREFIX",
     "GROUP_PREFIX",
     "ID",
     "INPUT_PREFIX",
     "LABEL",
     "LIGHT",
+    "NUMBER_PREFIX",
     "PAYLOAD_COLUMNS",
+    "SCORE",
     "SLICE_PREFIX",
     "SPLITS",
     "TASK_PREFIX",
@@ -118,7 +139,9 @@ __all__ = [
     "CalibrationReport",
     "Candidate",
     "CascadeReport",
+    "Cause",
     "ClassMetrics",
+    "ClassThreshold",
     "Column",
     "ColumnProfile",
     "ConfidentError",
@@ -164,12 +187,14 @@ __all__ = [
     "ReleaseEvent",
     "ReleaseState",
     "ReliabilityBin",
+    "RemedyRequest",
     "ReviewBand",
     "RunOutcome",
     "ScoreShift",
     "SearchResult",
     "SegmentThreshold",
     "ServedDecision",
+    "Signal",
     "SignedApproval",
     "SliceCondition",
     "Snapshot",
@@ -182,6 +207,8 @@ __all__ = [
     "Traffic",
     "TrainingEvidence",
     "TrialResult",
+    "TriggerState",
+    "TriggerVerdict",
     "ValidationReport",
     "Verdict",
     "WorstSlice",

@@ -46,7 +46,8 @@ class BundleManifest(Record):
 
     A bundle that evaluation has not seen yet has no threshold and no promise (None).
     `probe_scores` are the scores of rows that every bundle makes up for itself; `source_digest` is
-    of the bytes that the snapshot was read from (empty where they were not told).
+    of the bytes that the snapshot was read from (empty where they were not told). `history` names
+    the inputs that a new account has none of.
     """
 
     name: str
@@ -66,6 +67,14 @@ class BundleManifest(Record):
     libraries: Mapping[str, str]
     probe_scores: tuple[float, ...] = ()
     rule: DecisionRule = DecisionRule()
+    history: tuple[str, ...] = ()
+
+    @property
+    def paths(self) -> Mapping[str, tuple[str, ...]]:
+        """The inputs that a request of each path must have."""
+        names = tuple(column.name for column in self.inputs)
+        new = tuple(name for name in names if name not in self.history)
+        return {"full": names, "new_account": new} if self.history else {"full": names}
 
 
 class Release(Record):

@@ -125,17 +125,21 @@ class ReleaseState(Record):
 
 
 class ApprovalRequest(Record):
-    """What an approver signs for: one candidate of one run, and nothing else."""
+    """What an approver signs for: one candidate of one run, and nothing else.
+
+    `bundle_digest` is the SHA-256 of the kept bundle's manifest, which holds that of every file.
+    """
 
     name: str
     run_digest: str
     candidate: str
     decision: str
     requested_at: str
+    bundle_digest: str = ""
 
 
 class SignedApproval(Record):
-    """An approver's word over the request's canonical JSON, signed with ed25519 (RFC 8032)."""
+    """An approver's word over all fields but the signature, signed with ed25519 (RFC 8032)."""
 
     request: ApprovalRequest
     by: str

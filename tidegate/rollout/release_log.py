@@ -1,111 +1,71 @@
-"""The append-only log of releases on this machine, and the folder of failed candidates.
+"""The append-only log of a release: one JSON object a line, each event once."""
 
-Layout, under the log's folder: ``events.jsonl`` (an event a line, under its id) and
-``failed/VERSION.json`` (a candidate that was rolled back: every event of its release, with the
-findings).
-"""
-
-import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from tidegate.errors import BadInput
 from tidegate.records import ReleaseEvent
-from tidegate.store import digest_json, write_json
+from tidegate.store import digest_json
 
 _ID_DIGITS = 16
 
 
+def event_id(event: ReleaseEvent) -> str:
+    """Return the digest of all that an event says: the same event told twice has the same one."""
+    return digest_json(event.model_dump(mode="json"))[:_ID_DIGITS]
+
+
 class ReleaseLog:
-    """Events of the releases of one model, oldest first; lines are only ever added.
+    """Events in a file that only ever grows.
 
     Parameters
     ----------
-    folder : Path
-        Created by the first event.
+    path : Path
+        Made with its folder by the first event. A line that a crash cut short is ended and kept.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, path: Path) -> None:
+        self.path = path
 
     def append(self, event: ReleaseEvent) -> bool:
-        """Add an event; an event told before is not added again, and False comes back."""
-        with self._locked():
-            whole = self._whole_lines()
-            identity = event_id(event)
-            if any(json.loads(line)["id"] == identity for line in whole):
-                return False
-            line = json.dumps({"id": identity, "event": event.model_dump(mode="json")})
-            with self._path.open("r+b" if self._path.exists() else "w+b") as stream:
-                # A line that a crash cut short was never told.
-                stream.truncate(sum(len(line) + 1 for line in whole))
-                stream.seek(0, os.SEEK_END)
-                stream.write(line.encode() + b"\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            return True
-
-    def has(self, event: ReleaseEvent) -> bool:
-        """Return whether an event is in the log."""
+        """Add an event and flush it to the disk; False when it is there already."""
         identity = event_id(event)
-        return any(json.loads(line)["id"] == identity for line in self._whole_lines())
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a+b") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.seek(0)
+            content = stream.read()
+            if any(_identity(line) == identity for line in content.splitlines()):
+                return False
+            line = json.dumps({"id": identity, **event.model_dump(mode="json")}, ensure_ascii=False)
+            start = b"" if not content or content.endswith(b"\n") else b"\n"
+            stream.write(start + line.encode() + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        return True
 
-    def events(self) -> tuple[ReleaseEvent, ...]:
-        """Return every event, oldest first.
-
-        Raises
-        ------
-        BadInput
-            If a whole line is no event.
-        """
-        try:
-            return tuple(
-                ReleaseEvent.model_validate(json.loads(line)["event"])
-                for line in self._whole_lines()
-            )
-        except (ValueError, KeyError, TypeError, ValidationError):
-            raise BadInput(
-                str(self._path), "has a line that is no event", "restore the file"
-            ) from None
-
-    def archive(self, last: ReleaseEvent) -> Path:
-        """Write down why a candidate failed: every event of its releases, with the findings.
-
-        Parameters
-        ----------
-        last : ReleaseEvent
-            The roll-back, which need not be in the log yet.
-        """
-        events = [e for e in self.events() if e.candidate == last.candidate]
-        if last not in events:
-            events.append(last)
-        path = self.folder / "failed" / f"{last.candidate}.json"
-        told = [event.model_dump(mode="json") for event in events]
-        write_json(path, {"candidate": last.candidate, "events": told})
-        return path
-
-    @property
-    def _path(self) -> Path:
-        return self.folder / "events.jsonl"
-
-    def _whole_lines(self) -> list[bytes]:
-        if not self._path.exists():
-            return []
-        return self._path.read_bytes().split(b"\n")[:-1]
-
-    @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".log.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def read(self) -> tuple[ReleaseEvent, ...]:
+        """Return every whole event, oldest first."""
+        if not self.path.exists():
+            return ()
+        lines = self.path.read_bytes().splitlines()
+        documents = [_document(line) for line in lines]
+        return tuple(
+            ReleaseEvent.model_validate({k: v for k, v in document.items() if k != "id"})
+            for document in documents
+            if document is not None
+        )
 
 
-def event_id(event: ReleaseEvent) -> str:
-    """Return what tells an event from every other: the digest of its content and time."""
-    return digest_json(event.model_dump(mode="json"))[:_ID_DIGITS]
+def _identity(line: bytes) -> str | None:
+    document = _document(line)
+    return None if document is None else document.get("id")
+
+
+def _document(line: bytes) -> dict[str, str] | None:
+    try:
+        found: dict[str, str] = json.loads(line)
+    except ValueError:
+        return None
+    return found

@@ -1,10 +1,14 @@
 """``python -m tidegate.serving``: what a container runs, and what ``tidegate serve`` starts."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from tidegate.config import ServingConfig
 from tidegate.errors import BadInput
 from tidegate.serving.server import serve
 
@@ -25,8 +29,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--name", help="model name in the URLs [the bundle's own]")
     parser.add_argument(
-        "--max-rows", type=int, default=1024, help="most rows of one request [%(default)s]"
+        "--settings", help="the configuration's serving section: JSON, or a file of it"
     )
+    parser.add_argument(
+        "--max-rows", type=int, help="most rows of one request; goes before the settings"
+    )
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     try:
         serve(
@@ -35,12 +43,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
             port=given.port,
             grpc_port=_grpc_port(given.grpc_port, given.port),
             name=given.name,
-            max_rows=given.max_rows,
+            config=_settings(given.settings, given.max_rows),
+            is_worker=given.worker,
         )
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except SystemExit as error:
+        return error.code if isinstance(error.code, int) else 1
     return 0
+
+
+def _settings(given: str | None, max_rows: int | None) -> ServingConfig:
+    where, text = "--settings", given or "{}"
+    if given is not None and not given.lstrip().startswith("{"):
+        where = given
+        try:
+            text = Path(given).read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            problem = f"cannot be read: {error}"
+            raise BadInput(where, problem, "write JSON or name a file of JSON") from None
+    try:
+        document = json.loads(text)
+    except ValueError:
+        raise BadInput(where, "is not JSON", 'write for example {"workers": 2}') from None
+    if isinstance(document, dict) and max_rows is not None:
+        document = {**document, "max_rows": max_rows}
+    try:
+        return ServingConfig.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(("serving", *map(str, first["loc"])))
+        raise BadInput(key, str(first["msg"]), "docs/serving.md lists the keys") from None
 
 
 def _grpc_port(text: str, http_port: int) -> int | None:

@@ -8,18 +8,17 @@ JASA 47, 1952) gives estimates of all flagged rows that are free of the model's 
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from tidegate.config import ExplorationConfig
 from tidegate.errors import BadInput
-from tidegate.records.serving import ServedDecision
+from tidegate.records import ServedDecision
 from tidegate.serving.keyed_draw import checked_key, read_key, uniform
 
 _WHERE = "serving.exploration"
 
 
-@dataclass(frozen=True)
-class Explored:
+class Explored(NamedTuple):
     """What was answered for each row, in the order asked; all three have one entry a row.
 
     `probabilities` holds the chance with which that row's action was drawn; it is 1 where nothing
@@ -87,8 +86,8 @@ class Exploration:
 
         Parameters
         ----------
-        decisions : sequence
-            What the thresholds say.
+        decisions : sequence of str
+            What the thresholds say: ``flagged``, ``review`` or ``leave``.
         row_ids : sequence of str or None
             The client's id of each row. A row without one keeps its decision: no label could
             come back for it.

@@ -1,40 +1,37 @@
 """KServe's model server, listening where it is told and answering bad requests with 4xx.
 
 KServe 0.21 listens on every address, answers some unreadable bodies with 500, lets anyone unload
-the model over HTTP and, with gRPC's default options, lets two servers share a port unseen. This
-module keeps its endpoints and replaces those four parts.
+the model over HTTP, bounds neither size nor time of a request and, with gRPC's default options,
+lets two servers share a port unseen. This module keeps its endpoints and replaces those parts.
 """
 
 import asyncio
 import logging
+import socket
 import struct
 from collections.abc import Awaitable, Callable
-from concurrent import futures
+from functools import partial
 from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from grpc import ServicerContext, StatusCode, aio  # type: ignore[import-untyped]
 from kserve import ModelServer
-from kserve.constants.constants import (
-    INFERENCE_CONTENT_LENGTH_HEADER,
-    MAX_GRPC_MESSAGE_LENGTH,
-    PredictorProtocol,
-)
-from kserve.errors import InferenceError, InvalidInput, ModelNotFound, ModelNotReady
+from kserve.constants.constants import INFERENCE_CONTENT_LENGTH_HEADER, PredictorProtocol
+from kserve.errors import InferenceError, InvalidInput, ModelNotFound
 from kserve.model_server import app
 from kserve.protocol.dataplane import DataPlane
-from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc as grpc_service
-from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
-from kserve.protocol.grpc.server import GRPCServer
-from kserve.protocol.grpc.servicer import InferenceServicer
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
 from kserve.protocol.rest.v2_datamodels import InferenceRequest
 from starlette.exceptions import HTTPException
 
+from tidegate.serving.batching import TimedOut
+from tidegate.serving.connection import Bounds, bounded
+from tidegate.serving.front import Front
+from tidegate.serving.grpc_listener import BoundGRPCServer
 from tidegate.serving.predictor import ModerationPredictor, ScoringFailed
-from tidegate.serving.schema import Reason, RequestRefused
+from tidegate.serving.refusals import refusal_of_body, told
+from tidegate.serving.schema import RequestRefused
 
 _GRACE_SECONDS = 20
 # What KServe's decoders are known to stumble over when a body is not what its headers say.
@@ -101,47 +98,6 @@ class _FixedRepository(ModelRepositoryExtension):  # type: ignore[misc]
         raise InvalidInput("this server serves one bundle; stop the server to end it")
 
 
-class _StatusInterceptor(ExceptionToStatusInterceptor):  # type: ignore[misc]
-    """gRPC status for our refusals, and for what KServe's own interceptor mishandles."""
-
-    async def handle_exception(
-        self, ex: Exception, request_or_iterator: Any, context: ServicerContext, method_name: str
-    ) -> None:
-        """Turn an exception into a gRPC status."""
-        if isinstance(ex, RequestRefused):
-            await context.abort(StatusCode.INVALID_ARGUMENT, str(ex))
-        if isinstance(ex, ScoringFailed):
-            await context.abort(StatusCode.INTERNAL, str(ex))
-        if isinstance(ex, ModelNotReady):
-            await context.abort(StatusCode.UNAVAILABLE, str(ex))
-        await super().handle_exception(ex, request_or_iterator, context, method_name)
-
-
-class _BoundGRPCServer(GRPCServer):  # type: ignore[misc]
-    """KServe's gRPC server on one address, and alone on its port."""
-
-    def __init__(self, address: str, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self._address = address
-
-    async def start(self, max_workers: int) -> None:
-        """Serve until stopped."""
-        self._server = aio.server(
-            futures.ThreadPoolExecutor(max_workers=max_workers),
-            interceptors=(_StatusInterceptor(),),
-            options=[
-                ("grpc.so_reuseport", 0),
-                ("grpc.max_send_message_length", MAX_GRPC_MESSAGE_LENGTH),
-                ("grpc.max_receive_message_length", MAX_GRPC_MESSAGE_LENGTH),
-            ],
-        )
-        servicer = InferenceServicer(self._data_plane, self._model_repository_extension)
-        grpc_service.add_GRPCInferenceServiceServicer_to_server(servicer, self._server)
-        self._server.add_insecure_port(self._address)
-        await self._server.start()
-        await self._server.wait_for_termination()
-
-
 class ModerationServer(ModelServer):  # type: ignore[misc]
     """KServe's `ModelServer` with one predictor on one address.
 
@@ -157,6 +113,8 @@ class ModerationServer(ModelServer):  # type: ignore[misc]
         gRPC port; no gRPC without it.
     on_start : callable
         Called once when HTTP is listening.
+    shares_port : bool
+        Whether other processes serve on the same ports.
     """
 
     def __init__(
@@ -167,6 +125,7 @@ class ModerationServer(ModelServer):  # type: ignore[misc]
         port: int,
         grpc_port: int | None,
         on_start: Callable[[], None],
+        shares_port: bool = False,
     ) -> None:
         super().__init__(
             http_port=port,
@@ -176,19 +135,26 @@ class ModerationServer(ModelServer):  # type: ignore[misc]
             workers=1,
         )
         self._predictor, self._host, self._on_start = predictor, host, on_start
+        self._shares_port = shares_port
+        most = int(predictor.config.max_body_mib * 2**20)
+        self._bounds = Bounds(most, predictor.config.timeout_seconds, predictor.count_rejected)
         self.dataplane = _OneBundleDataPlane(self.registered_models, predictor)
         self.model_repository_extension = _FixedRepository(self.registered_models)
+        # A line for each bad or refused request would let a client fill the disk.
         for name in ("uvicorn", "uvicorn.access", "uvicorn.error"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+            logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger("uvicorn.access").propagate = False
         logging.getLogger("kserve").addFilter(_is_ours_to_mend)
         for kind, handler in _handlers(predictor).items():
             app.add_exception_handler(kind, handler)
         if grpc_port is not None:
-            self._grpc_server = _BoundGRPCServer(
+            self._grpc_server = BoundGRPCServer(
                 f"[{host}]:{grpc_port}" if ":" in host else f"{host}:{grpc_port}",
                 grpc_port,
                 self.dataplane,
                 self.model_repository_extension,
+                max_bytes=most,
+                shares_port=shares_port,
                 kwargs={},
                 grace_period=_GRACE_SECONDS,
             )
@@ -200,7 +166,13 @@ class ModerationServer(ModelServer):  # type: ignore[misc]
 
     async def _serve(self) -> None:
         # `start` has built the REST server for all addresses and not yet bound it.
-        self._rest_server.config.host = self._host
+        config = self._rest_server.config
+        config.host = self._host
+        config.app = Front(self._predictor, app)
+        config.http = bounded(self._bounds)
+        if self._shares_port:
+            server = self._rest_server._server
+            server.serve = partial(server.serve, sockets=[_shared(self._host, self.http_port)])
         await asyncio.gather(*self.servers, self._announce())
 
     async def _announce(self) -> None:
@@ -216,38 +188,39 @@ def _is_ours_to_mend(record: logging.LogRecord) -> bool:
     return kind is None or not issubclass(kind, client_errors)
 
 
+def _shared(host: str, port: int) -> socket.socket:
+    """Return a socket on a port that other workers listen on too; the kernel shares it out."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    listening = socket.socket(family, kind, protocol)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.bind(address)
+    listening.setblocking(False)
+    return listening
+
+
 def _handlers(
     predictor: ModerationPredictor,
 ) -> dict[type[Exception], Callable[[Request, Any], Awaitable[JSONResponse]]]:
-    async def refused(_: Request, error: RequestRefused) -> JSONResponse:
-        content = {"error": str(error), "field": error.field, "reason": error.reason}
-        return JSONResponse(content, error.status)
+    async def answer(_: Request, error: Exception) -> JSONResponse:
+        status, content, headers = told(error)
+        return JSONResponse(content, status, headers)
 
     async def unreadable(request: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            says = first.get("ctx", {}).get("error", "")
-            refusal = RequestRefused("malformed", "body", f"is not JSON: {says}")
-        else:
-            # A V2 body may be JSON or bytes; pydantic names which of the two it tried.
-            place = [str(p) for p in first["loc"] if p not in ("body", "InferenceRequest", "bytes")]
-            reason: Reason = "missing_field" if first["type"] == "missing" else "wrong_type"
-            refusal = RequestRefused(reason, ".".join(place) or "body", str(first["msg"]))
+        refusal = refusal_of_body(error)
         predictor.count_rejected(refusal.reason)
-        return await refused(request, refusal)
+        return await answer(request, refusal)
 
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 400:  # FastAPI's word for a body whose reading broke
             predictor.count_rejected("malformed")
-            return await refused(request, RequestRefused("malformed", "body", str(error.detail)))
-        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
-
-    async def failed(_: Request, error: ScoringFailed) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 500)
+            return await answer(request, RequestRefused("malformed", "body", str(error.detail)))
+        return await answer(request, error)
 
     return {
-        RequestRefused: refused,
+        RequestRefused: answer,
         RequestValidationError: unreadable,
         HTTPException: http_error,
-        ScoringFailed: failed,
+        ScoringFailed: answer,
+        TimedOut: answer,
     }

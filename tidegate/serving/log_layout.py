@@ -1,7 +1,7 @@
 """Where the payload log's files lie: a folder an hour, behind a path or an fsspec URI.
 
-``date=2026-01-31/hour=05/part-ID.parquet``: the UTC hour in which the log was given the rows, by
-its own clock. A row's `time` may be another hour's.
+``date=2026-01-31/hour=05/part-ID-DIGEST.parquet``: the UTC hour in which the log was given the
+rows, by its own clock. A row's `time` may be another hour's.
 """
 
 import contextlib
@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.errors import BadInput
-from tidegate.store import write_bytes
+from tidegate.store import digest_bytes, write_bytes
 
 HOUR = timedelta(hours=1)
 
 _DATE = re.compile(r"date=(\d{4}-\d\d-\d\d)")
+_DIGEST_DIGITS = 16
+_PART = re.compile(r"part-[0-9a-f]{32}-\d+-([0-9a-f]{16})\.parquet")
 _HOUR = re.compile(r"hour=([01]\d|2[0-3])")
 # A put of these is whole or not there at all; elsewhere a file is written aside and then moved.
 _OBJECT_STORES = frozenset(
@@ -174,9 +176,19 @@ def hour_of(instant: datetime) -> datetime:
     return instant.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
 
 
-def hour_folder(hour: datetime) -> str:
-    """Return the folder of a UTC hour, relative to the log's own."""
-    return f"date={hour:%Y-%m-%d}/hour={hour:%H}"
+def file_name(hour: datetime, identity: str, content: bytes) -> str:
+    """Return the name of a file of an hour, relative to the log's folder.
+
+    It ends in the content's digest: Parquet's own checksums do not cover what its footer says.
+    """
+    digest = digest_bytes(content)[:_DIGEST_DIGITS]
+    return f"date={hour:%Y-%m-%d}/hour={hour:%H}/part-{identity}-{digest}.parquet"
+
+
+def is_whole(name: str, content: bytes) -> bool:
+    """Whether a file is what was written under its name; one of another name is not doubted."""
+    named = _PART.fullmatch(_last(name))
+    return named is None or named[1] == digest_bytes(content)[:_DIGEST_DIGITS]
 
 
 def _protocols(filesystem: Any) -> frozenset[str]:

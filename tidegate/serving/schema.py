@@ -1,7 +1,7 @@
 """What a request must look like: checked against the bundle's input columns, field by field."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,9 @@ Reason = Literal[
     "length_mismatch",
     "empty",
     "too_many_rows",
+    "too_large",
+    "too_slow",
+    "overloaded",
 ]
 Value = str | float | None
 Row = dict[str, Value]
@@ -24,6 +27,12 @@ Row = dict[str, Value]
 _INTEGERS = frozenset({"INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"})
 _NUMBERS = _INTEGERS | {"FP32", "FP64", "BOOL"}
 _LONGEST_NAME_SHOWN = 60
+_STATUS: Mapping[str, int] = {
+    "malformed": 400,
+    "too_slow": 408,
+    "too_large": 413,
+    "overloaded": 429,
+}
 
 
 class RequestRefused(Exception):
@@ -51,8 +60,8 @@ class RequestRefused(Exception):
 
     @property
     def status(self) -> int:
-        """HTTP status: 400 for a body that cannot be read, 422 for one that breaks the schema."""
-        return 400 if self.reason == "malformed" else 422
+        """HTTP status: 422 for a body that breaks the schema, another one for each other reason."""
+        return _STATUS.get(self.reason, 422)
 
 
 @dataclass(frozen=True)
@@ -66,12 +75,17 @@ class Tensor:
 
 
 def rows_from_instances(
-    instances: object, columns: Sequence[Column], *, max_rows: int
+    instances: object,
+    columns: Sequence[Column],
+    *,
+    max_rows: int,
+    optional: Collection[str] = (),
 ) -> list[Row]:
     """Check the ``instances`` of a V1 request.
 
-    Every instance holds every input column and nothing else. Text is a string, a category a
-    string or null, a number a finite number, a boolean or null; null is a missing value.
+    Every instance holds every input column and nothing else; an `optional` one may be left out.
+    Text is a string, a category a string or null, a number a finite number, a boolean or null;
+    null is a missing value, as is what was left out.
 
     Raises
     ------
@@ -83,15 +97,21 @@ def rows_from_instances(
             "wrong_type", "instances", f"must be a list of objects, got {_json_type(instances)}"
         )
     _require_row_count(len(instances), "instances", max_rows)
-    return [_row(instance, columns, f"instances[{i}]") for i, instance in enumerate(instances)]
+    known = frozenset(column.name for column in columns)
+    return [_row(instance, columns, known, optional, i) for i, instance in enumerate(instances)]
 
 
 def rows_from_tensors(
-    tensors: Sequence[Tensor], columns: Sequence[Column], *, max_rows: int
+    tensors: Sequence[Tensor],
+    columns: Sequence[Column],
+    *,
+    max_rows: int,
+    optional: Collection[str] = (),
 ) -> list[Row]:
     """Check the tensors of a V2 request: one a column, of shape [rows] or [rows, 1].
 
-    Text and categories are BYTES (UTF-8); numbers are FP64, FP32, an integer type or BOOL.
+    Text and categories are BYTES (UTF-8); numbers are FP64, FP32, an integer type or BOOL. The
+    tensor of an `optional` column may be left out, and its values are missing then.
 
     Raises
     ------
@@ -103,9 +123,13 @@ def rows_from_tensors(
         if tensor.name in by_name:
             raise RequestRefused("wrong_shape", f"inputs.{_shown(tensor.name)}", "is given twice")
         by_name[tensor.name] = tensor
-    _require_same_fields(by_name, columns, "inputs")
-    counts = {column.name: _row_count(by_name[column.name]) for column in columns}
-    first = columns[0].name
+    _require_fields(by_name, columns, optional, "inputs")
+    _refuse_others(by_name, {column.name for column in columns}, "inputs")
+    given = [column for column in columns if column.name in by_name]
+    if not given:
+        raise RequestRefused("empty", "inputs", "holds no tensor; send at least one")
+    counts = {column.name: _row_count(by_name[column.name]) for column in given}
+    first = given[0].name
     for name, count in counts.items():
         _require_row_count(count, f"inputs.{name}", max_rows)
         if count != counts[first]:
@@ -114,25 +138,43 @@ def rows_from_tensors(
                 f"inputs.{name}",
                 f"has {count} rows where inputs.{first} has {counts[first]}",
             )
-    values = [_tensor_values(by_name[column.name], column) for column in columns]
+    nothing: list[Value] = [None] * counts[first]
+    values = [
+        _tensor_values(by_name[column.name], column) if column.name in by_name else nothing
+        for column in columns
+    ]
     names = [column.name for column in columns]
     return [dict(zip(names, row, strict=True)) for row in zip(*values, strict=True)]
 
 
-def _row(instance: object, columns: Sequence[Column], where: str) -> Row:
+def _row(
+    instance: object,
+    columns: Sequence[Column],
+    known: frozenset[str],
+    optional: Collection[str],
+    number: int,
+) -> Row:
+    where = f"instances[{number}]"
     if not isinstance(instance, dict):
         raise RequestRefused("wrong_type", where, f"must be an object, got {_json_type(instance)}")
-    _require_same_fields(instance, columns, where)
-    return {c.name: _value(instance[c.name], c, f"{where}.{c.name}") for c in columns}
+    if instance.keys() != known:
+        _require_fields(instance, columns, optional, where)
+        _refuse_others(instance, known, where)
+    return {column.name: _value(instance.get(column.name), column, where) for column in columns}
 
 
-def _require_same_fields(
-    given: Mapping[str, object], columns: Sequence[Column], where: str
+def _require_fields(
+    given: Mapping[str, object],
+    columns: Sequence[Column],
+    optional: Collection[str],
+    where: str,
 ) -> None:
-    known = {column.name for column in columns}
     for column in columns:
-        if column.name not in given:
+        if column.name not in given and column.name not in optional:
             raise RequestRefused("missing_field", f"{where}.{column.name}", "is required")
+
+
+def _refuse_others(given: Mapping[str, object], known: Collection[str], where: str) -> None:
     for name in given:
         if name not in known:
             raise RequestRefused(
@@ -153,8 +195,11 @@ def _require_row_count(count: int, where: str, max_rows: int) -> None:
 
 def _value(value: object, column: Column, where: str) -> Value:
     if column.kind == "text" or (column.kind == "categorical" and value is not None):
-        return _string(value, where)
-    return None if value is None else _number(value, where)
+        # Most texts are plain ASCII, and then there is nothing more to check.
+        if isinstance(value, str) and value.isascii():
+            return value
+        return _string(value, f"{where}.{column.name}")
+    return None if value is None else _number(value, f"{where}.{column.name}")
 
 
 def _string(value: object, where: str) -> str:
