@@ -21,7 +21,7 @@ def evaluate(
     from components.kubeflow_ui import log_curves, log_report
     from tidegate.config import PolicyConfig
     from tidegate.evaluation.served_rule import served_rule
-    from tidegate.evaluation.steps import evaluate_candidate
+    from tidegate.evaluation.steps import evaluate_candidate, model_folder
     from tidegate.models.bundle import with_decision_rule
 
     rules = PolicyConfig.model_validate_json(policy)
@@ -33,7 +33,7 @@ def evaluate(
         run_digest=run_digest,
     )
     with_decision_rule(
-        Path(candidate.path) / "bundle",
+        model_folder(Path(candidate.path), report) / "bundle",
         Path(bundle.path),
         threshold=report.threshold,
         min_precision=report.min_precision,

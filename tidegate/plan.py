@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.config import DataConfig, FeatureConfig, RunConfig, SearchConfig
+from tidegate.config import DataConfig, RunConfig, SearchConfig
 from tidegate.data.functional_suite import suite_uri
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
@@ -77,8 +77,8 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         ),
         "data": config.data.model_dump_json(),
         "validation": config.validation.model_dump_json(),
-        "features": _with_mitigation(config).model_dump_json(),
-        "search_settings": _with_start(config.search, baseline).model_dump_json(),
+        "features": config.features_in_time.model_dump_json(),
+        "search_settings": _with_start(_with_mitigation(config), baseline).model_dump_json(),
         "cluster": cluster_settings(config),
         "policy": config.policy.model_dump_json(),
         "baseline": baseline.model_dump_json(),
@@ -99,14 +99,15 @@ def _tables(data: DataConfig) -> tuple[str, ...]:
     return (*data.source, *([data.golden_set] if data.golden_set else []), *suites)
 
 
-def _with_mitigation(config: RunConfig) -> FeatureConfig:
+def _with_mitigation(config: RunConfig) -> SearchConfig:
+    """Let the search's final stage train what the policy wants shown beside the winner."""
     if not config.policy.mitigate:
-        return config.features_in_time
+        return config.search
     if not config.data.groups:
         raise BadInput(
             "policy.mitigate", "there are no groups to weigh", "name data.groups or leave it out"
         )
-    return config.features_in_time.model_copy(update={"reweight_groups": True})
+    return config.search.model_copy(update={"mitigate": config.policy.mitigate})
 
 
 def _with_start(search: SearchConfig, baseline: BaselineModel) -> SearchConfig:

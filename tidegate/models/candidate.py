@@ -1,5 +1,6 @@
 """The candidate: a bundle of the winning trial, and what it and the baseline score."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,17 @@ from tidegate.records import (
     WEIGHT,
     BaselineModel,
     Candidate,
+    Params,
     SearchResult,
     Snapshot,
     SplitName,
+    TreatedModel,
     TrialResult,
 )
 from tidegate.store import new_directory, read_record, read_table, write_record, write_table
 
 _DRIFT_REFERENCE_ROWS = 2000
-_CROSSFIT = "crossfit.npz"
+_CROSSFIT, _MITIGATED = "crossfit.npz", "mitigated"
 _JUDGED_ON: tuple[SplitName, ...] = ("validation", "holdout")
 _GOLDEN, _FUNCTIONAL = "golden.parquet", "functional.parquet"
 
@@ -58,26 +61,24 @@ def assemble_candidate(
         Folder to write, as `records.Candidate` describes; ``scored/crossfit.parquet`` as well
         where the search scored the training rows by models of their folds,
         ``scored/golden.parquet`` and ``baseline/golden.parquet`` where there is a golden set, and
-        ``scored/functional.parquet`` where there are functional tests (without their texts).
+        ``scored/functional.parquet`` where there are functional tests (without their texts), and
+        ``mitigated/NAME/`` with ``bundle/`` and ``scored/`` where the search trained such models.
     """
     data = read_record(snapshot / "snapshot.json", Snapshot)
     result = read_record(search / "search.json", SearchResult)
     best = result.trials[result.best]
     benchmark = _fitted(search, result.trials[result.benchmark])
     with new_directory(out) as folder:
-        bundle = _bundle_trial(folder / "bundle", best, name, data, snapshot, features, search)
+        bundled = partial(
+            _bundled, name=name, data=data, snapshot=snapshot, featurizer=features / "featurizer"
+        )
+        bundle = bundled(folder / "bundle", best.algorithm, best.params, _fitted(search, best))
+        _score_splits(bundle, snapshot, folder / "scored", data)
         with_whom, other = _loaded_baseline(baseline, data)
         for split in _JUDGED_ON:
             rows = read_table(snapshot / f"{split}.parquet")
-            outputs = bundle.outputs(rows)
-            scored = scored_rows(rows, score_of(data.target, outputs))
-            if split == "holdout":
-                scored = scored.assign(**slice_columns(rows, data.columns))
-            write_table(
-                folder / "scored" / f"{split}.parquet",
-                with_outputs(scored, data.target, rows, outputs),
-            )
-            scored = scored_rows(rows, scored["score"])
+            own = read_table(folder / "scored" / f"{split}.parquet")
+            scored = scored_rows(rows, own["score"])
             if other is not None:
                 scored = score_table(other, rows)
             elif result.benchmark != result.best:
@@ -86,21 +87,23 @@ def assemble_candidate(
             write_table(folder / "baseline" / f"{split}.parquet", scored)
         if (snapshot / _GOLDEN).is_file():
             rows = read_table(snapshot / _GOLDEN)
-            write_table(folder / "scored" / _GOLDEN, score_table(bundle, rows))
             if other is not None:
                 score = other.score(rows)
             else:
                 X = bundle.featurizer.transform(rows)
                 score = score_of(data.target, benchmark.predict_proba(X))
             write_table(folder / "baseline" / _GOLDEN, scored_rows(rows, score))
-        if (snapshot / _FUNCTIONAL).is_file():
-            rows = read_table(snapshot / _FUNCTIONAL)
-            inputs = [column.name for column in data.columns]
-            scored = rows.drop(columns=inputs).assign(score=bundle.score(rows[inputs]))
-            write_table(folder / "scored" / _FUNCTIONAL, scored)
         if (search / _CROSSFIT).is_file():
             crossfit = _crossfit_table(search / _CROSSFIT, snapshot)
             write_table(folder / "scored" / "crossfit.parquet", crossfit)
+        for treated in sorted((search / _MITIGATED).glob("*/treated.json")):
+            told = read_record(treated, TreatedModel)
+            model = load_model(told.algorithm, treated.parent / "model")
+            place = folder / _MITIGATED / told.name
+            # Trained by weights alone: groups are no more among its inputs than the winner's.
+            fair = bundled(place / "bundle", told.algorithm, told.params, model)
+            _score_splits(fair, snapshot, place / "scored", data)
+            write_record(place / "treated.json", told)
         candidate = Candidate(
             name=name,
             algorithm=best.algorithm,
@@ -139,32 +142,53 @@ def _crossfit_table(path: Path, snapshot: Path) -> Any:
     return pd.concat(tables, ignore_index=True)
 
 
-def _bundle_trial(
+def _bundled(
     folder: Path,
-    trial: TrialResult,
+    algorithm: str,
+    params: Params,
+    model: Model,
+    *,
     name: str,
     data: Snapshot,
     snapshot: Path,
-    features: Path,
-    search: Path,
+    featurizer: Path,
 ) -> Bundle:
-    featurizer_folder = features / "featurizer"
     # Validation rows: the featurizer was fitted on the training rows and flatters them.
     unseen = read_table(snapshot / "validation.parquet")
-    featurizer = Featurizer.load(featurizer_folder)
+    norm = drift_reference(
+        Featurizer.load(featurizer), unseen, max_rows=_DRIFT_REFERENCE_ROWS, seed=0
+    )
     write_bundle(
         folder,
         name=name,
-        algorithm=trial.algorithm,
-        params=trial.params,
-        model=_fitted(search, trial),
-        featurizer_folder=featurizer_folder,
+        algorithm=algorithm,
+        params=params,
+        model=model,
+        featurizer_folder=featurizer,
         columns=data.columns,
         snapshot_digest=data.digest,
         target=data.target,
-        drift_reference=drift_reference(featurizer, unseen, max_rows=_DRIFT_REFERENCE_ROWS, seed=0),
+        drift_reference=norm,
     )
     return load_bundle(folder)
+
+
+def _score_splits(bundle: Bundle, snapshot: Path, out: Path, data: Snapshot) -> None:
+    """Write what a bundle scores: validation, holdout, and golden set and templates if any."""
+    for split in _JUDGED_ON:
+        rows = read_table(snapshot / f"{split}.parquet")
+        outputs = bundle.outputs(rows)
+        scored = scored_rows(rows, score_of(data.target, outputs))
+        if split == "holdout":
+            scored = scored.assign(**slice_columns(rows, data.columns))
+        write_table(out / f"{split}.parquet", with_outputs(scored, data.target, rows, outputs))
+    if (snapshot / _GOLDEN).is_file():
+        write_table(out / _GOLDEN, score_table(bundle, read_table(snapshot / _GOLDEN)))
+    if (snapshot / _FUNCTIONAL).is_file():
+        rows = read_table(snapshot / _FUNCTIONAL)
+        inputs = [column.name for column in data.columns]
+        scored = rows.drop(columns=inputs).assign(score=bundle.score(rows[inputs]))
+        write_table(out / _FUNCTIONAL, scored)
 
 
 def _fitted(search: Path, trial: TrialResult) -> Model:

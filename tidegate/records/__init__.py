@@ -1,7 +1,13 @@
 """The frozen types that cross a step boundary, a module a stage."""
 
 from tidegate.records.audit import Approval, AuditRecord, LabelProvenance, Metric
-from tidegate.records.candidate import BaselineModel, BundleManifest, Candidate, Release
+from tidegate.records.candidate import (
+    BaselineModel,
+    BundleManifest,
+    Candidate,
+    Release,
+    TreatedModel,
+)
 from tidegate.records.data import (
     CLASS,
     GROUP_PREFIX,
@@ -40,6 +46,7 @@ from tidegate.records.evaluation import (
     GroupMetrics,
     GroupPair,
     IdentityShift,
+    MitigationReport,
     PastEvaluation,
     SliceCondition,
     WorstSlice,
@@ -136,6 +143,7 @@ __all__ = [
     "Interval",
     "LabelProvenance",
     "Metric",
+    "MitigationReport",
     "Objective",
     "Observed",
     "OperatingPoint",
@@ -165,6 +173,7 @@ __all__ = [
     "Threshold",
     "Traffic",
     "TrainingEvidence",
+    "TreatedModel",
     "TrialResult",
     "ValidationReport",
     "Verdict",
