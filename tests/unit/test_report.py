@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import yaml
 
-from tests.report_sample import CONFIG, audited, evaluation_of, rendered
+from tests.report_sample import CONFIG, audited, evaluation_of, rendered, rendered_whole
 from tidegate.evaluation.model_card import model_card
 from tidegate.records import Approval, AuditRecord
 from tidegate.store import digest_json
@@ -75,6 +75,26 @@ def test_it_holds_no_row(promoted):
         assert max(map(len, spec["datasets"].values())) <= 500
 
 
+def test_of_the_confident_errors_it_shows_ids_and_texts_only_when_they_are_given():
+    found, page, _ = rendered_whole()
+    error = found.confident_errors[0]
+    row = page.split(f"<code>{error.id}</code>")[1].split("</tr>")[0]
+    assert "topic: hard" in row
+    assert "report: {texts: true}" in page
+    shown = rendered_whole(texts={error.id: "a <i>text</i>"})[1]
+    assert "a &lt;i&gt;text&lt;/i&gt;" in shown
+    assert "report: {texts: true}" not in shown
+
+
+def test_what_is_absent_says_how_to_get_it(promoted):
+    page = promoted[1]
+    for key in ("data.golden_set", "data.functional_tests", "policy.review_capacity"):
+        assert key in page
+    whole = rendered_whole()[1]
+    assert "No golden set was scored" not in whole
+    assert "served 3 decisions" in whole
+
+
 def test_the_decision_and_its_reasons_stand_on_top(promoted):
     found, page, _ = promoted
     banner = page.split('<div class="banner promote">')[1].split("</div>")[0]
@@ -93,6 +113,7 @@ def test_every_chart_has_a_place_and_a_description(promoted):
             "scores",
             "scores-validation",
             "gaps",
+            "pairs",
             "baseline",
             "prevalence",
             "search",

@@ -12,6 +12,7 @@ from tidegate.config.data import (
 from tidegate.config.features import CleaningConfig, FeatureConfig
 from tidegate.config.monitor import MonitorConfig
 from tidegate.config.policy import CostConfig, PolicyConfig
+from tidegate.config.report import ReportConfig
 from tidegate.config.rollout import ExperimentConfig, OpsConfig, QualityConfig, RolloutConfig
 from tidegate.config.run import RunConfig, load_config
 from tidegate.config.search import SearchConfig
@@ -35,6 +36,7 @@ __all__ = [
     "Pool",
     "PublishedSplit",
     "QualityConfig",
+    "ReportConfig",
     "RolloutConfig",
     "RunConfig",
     "SearchConfig",
