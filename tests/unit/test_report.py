@@ -8,7 +8,17 @@ from itertools import pairwise
 import pytest
 import yaml
 
-from tests.report_sample import CONFIG, audited, evaluation_of, rendered, rendered_whole
+from tests.report_sample import (
+    CONFIG,
+    audited,
+    checks,
+    evaluation_of,
+    everything,
+    rendered,
+    rendered_whole,
+    snapshot,
+)
+from tidegate.evaluation.audit import audit_record
 from tidegate.evaluation.model_card import model_card
 from tidegate.records import Approval, AuditRecord
 from tidegate.store import digest_json
@@ -194,6 +204,9 @@ def test_the_model_card_tells_use_figures_limits_and_lineage():
         "## Performance on the holdout",
         "## Candidate and baseline",
         "## Groups",
+        "## Where it is wrong",
+        "## Functional tests",
+        "## Golden set",
         "## Limits",
         "## Approval",
         "## Lineage",
@@ -224,6 +237,24 @@ def test_the_card_of_an_approved_model_names_who_answers_for_it():
     approval = Approval(approved_by="policy lead", approved_at="2026-03-01T09:00:00+00:00")
     card = model_card(audited().model_copy(update={"approval": approval}))
     assert "Approved by policy lead at 2026-03-01T09:00:00+00:00." in card
+
+
+def test_the_card_of_a_whole_evaluation_tells_errors_tests_and_golden_set():
+    found = everything()[0]
+    audit = audit_record(
+        evaluation=found,
+        snapshot=snapshot(),
+        data_validation=checks(),
+        config=CONFIG,
+        digests={},
+    )
+    card = model_card(audit)
+    assert "topic: hard" in card
+    assert "| hostility plain | flag |" in card
+    assert "earlier candidates on the same rows: 1." in card
+    assert "Decisions that these rows have served: 3." in card
+    assert audit.metric("calibration_error").high == found.calibration.error_ci[1]
+    assert audit.metric("false_negative_rate").value == pytest.approx(1 - found.recall)
 
 
 def test_the_card_of_a_refused_model_names_no_use():
