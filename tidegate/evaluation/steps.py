@@ -1,7 +1,7 @@
 """Evaluation's two pipeline steps: folders in, folders out; the judging is in the pure modules."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,12 @@ from tidegate.evaluation.served_rule import served_rule
 from tidegate.evaluation.served_scores import as_served, cascade_of
 from tidegate.evaluation.slices import confident_errors, worst_slices
 from tidegate.records import (
+    ID,
     BaselineModel,
     Candidate,
     DecisionRule,
     EvaluationReport,
+    FeatureSet,
     FunctionalReport,
     PastEvaluation,
     SearchResult,
@@ -269,6 +271,7 @@ def write_report(
     card: Path,
     audit: Path,
     search_cost: str | None = None,
+    features: Path | None = None,
 ) -> None:
     """Render ``report.html``, ``model_card.md`` and ``audit.json``.
 
@@ -282,6 +285,8 @@ def write_report(
         Files to write.
     search_cost : str, optional
         What the search cost, in one line.
+    features : Path, optional
+        Folder of the feature set, for what cleaning changed.
     """
     report = read_record(evaluation / "evaluation.json", EvaluationReport)
     data = read_record(snapshot / "snapshot.json", Snapshot)
@@ -297,6 +302,10 @@ def write_report(
         config=settings,
         digests=lineage,
         search_cost=search_cost,
+        cleaning=None
+        if features is None
+        else read_record(features / "features.json", FeatureSet).cleaning,
+        texts=_error_texts(snapshot, data, report) if _texts_allowed(settings) else None,
     )
     found = audit_record(
         evaluation=report,
@@ -308,3 +317,19 @@ def write_report(
     write_text(page, page_text)
     write_text(card, model_card(found))
     write_record(audit, found)
+
+
+def _texts_allowed(config: Mapping[str, Any]) -> bool:
+    return bool((config.get("report") or {}).get("texts", False))
+
+
+def _error_texts(folder: Path, snapshot: Snapshot, report: EvaluationReport) -> dict[str, str]:
+    """Read the texts of the most confident errors; only where the configuration allows it."""
+    columns = [column.name for column in snapshot.columns if column.kind == "text"]
+    wanted = {error.id for error in report.confident_errors}
+    if not columns or not wanted:
+        return {}
+    rows = read_table(folder / "holdout.parquet", columns=[ID, *columns])
+    own = rows[rows[ID].astype(str).isin(wanted)]
+    joined = own[columns].astype(str).agg("\n".join, axis=1)
+    return dict(zip(own[ID].astype(str), joined, strict=True))
