@@ -56,7 +56,7 @@ def main() -> None:
     for title, size, most_rows in (
         ("500 rows", 500, None),
         ("2000 rows", 2000, None),
-        ("2000 rows, as cells", 2000, 100),
+        ("2000 rows, without resampling", 2000, 100),
     ):
         kept = comparison._MOST_ROWS
         comparison._MOST_ROWS = most_rows or kept

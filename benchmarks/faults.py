@@ -25,6 +25,7 @@ from tidegate.rollout.transitions import begin
 CONFIG = RolloutConfig(group_columns=("language",))
 POLICY = PolicyConfig(review_capacity=1_500_000, posts_per_day=17_280_000)
 POLL_SECONDS = 10.0
+AA_INTERVAL_SECONDS = 300.0
 # Ten times what the steps last at least: a release that takes longer counts as stuck.
 _LONGEST = 10 * CONFIG.step_seconds * len(CONFIG.steps)
 
@@ -49,11 +50,15 @@ def play(
     *,
     fault: Behaviour = HEALTHY,
     at_percent: int | None = None,
+    from_start: bool = False,
     same_model: bool = False,
     kill_at: int | None = None,
     config: RolloutConfig = CONFIG,
 ) -> Played:
-    """Take one release through; a fault begins in the middle of the step at `at_percent`."""
+    """Take one release through; a fault begins in the middle of the step at `at_percent`.
+
+    With `from_start` it begins with that step.
+    """
     clock = SimulatedClock()
     place = SimulatedPlace(clock, "old", settle_seconds=20)
     analyst = SimulatedAnalyst(config, POLICY, seed, fault=fault, same_model=same_model)
@@ -88,17 +93,20 @@ def play(
             controllers += 1
             controller = Controller(place, analyst, config, clock, f"controller-{controllers}")
         now = place.states[-1]
-        if analyst.faulty_from is not None and stopped_after is None:
-            if now.phase in ("paused", "rolled_back") or now.withdrawn:
-                stopped_after = (clock.now - analyst.faulty_from).total_seconds()
-                if kill_at is None:
-                    break
+        stopped = now.phase in ("paused", "rolled_back")
+        if analyst.faulty_from is not None and stopped_after is None and stopped:
+            stopped_after = (clock.now - analyst.faulty_from).total_seconds()
+            if kill_at is None:
+                break
         if now.is_over and not now.outbox:
             break
-        clock.pass_seconds(POLL_SECONDS)
-        if at_percent is not None and analyst.faulty_from is None and now.percent == at_percent:
-            if now.in_force and _age(now.step_began_at, clock) >= config.step_seconds / 2:
+        if now.percent == at_percent and analyst.faulty_from is None and now.in_force:
+            half_way = _age(now.step_began_at, clock) >= config.step_seconds / 2
+            # Right after a look, so that the next one is the first that can see it.
+            looked = now.analysed_at == _text(clock) and half_way
+            if looked or (from_start and now.step_began_at == _text(clock)):
                 analyst.faulty_from = clock.now
+        clock.pass_seconds(POLL_SECONDS)
     last = place.states[-1]
     faulty_from = analyst.faulty_from
     return Played(
@@ -120,7 +128,13 @@ def fault_matrix(seed: int) -> tuple[int, int]:
     found, handled = faults(), 0
     print(f"{'fault':<40} {'at':>5} {'then':<12} {'after':>7}  because")
     for number, (name, (percent, fault)) in enumerate(found.items()):
-        played = play(seed + number, fault=fault, at_percent=percent)
+        played = play(
+            seed + number,
+            fault=fault,
+            at_percent=percent,
+            # A leak is as old as the traffic that feeds it.
+            from_start=fault.leak_per_second > 0,
+        )
         after = played.stopped_after
         in_time = after is not None and after <= allowed
         handled += in_time
@@ -134,7 +148,9 @@ def fault_matrix(seed: int) -> tuple[int, int]:
 
 
 def _release_of_an_equal_model(seed: int) -> Played:
-    return play(seed, same_model=seed % 2 == 0)
+    # Fewer looks than by default, for the time they take here.
+    config = CONFIG.model_copy(update={"interval_seconds": AA_INTERVAL_SECONDS})
+    return play(seed, same_model=seed % 2 == 0, config=config)
 
 
 def equal_models(releases: int, seed: int) -> tuple[int, int]:
@@ -147,16 +163,17 @@ def equal_models(releases: int, seed: int) -> tuple[int, int]:
     pauses = sum(kind == "paused" for p in played for kind, _ in p.told)
     hours = np.array([p.seconds for p in arrived]) / 3600
     least = CONFIG.step_seconds * len(CONFIG.steps) / 3600
+    stuck = releases - len(arrived) - len(rolled_back)
     print(
-        f"\n{releases} releases of equal models: {len(arrived)} promoted, {len(rolled_back)} rolled "
-        f"back, {releases - len(arrived) - len(rolled_back)} stuck; {pauses} pauses on the way"
+        f"\n{releases} releases of equal models: {len(arrived)} promoted, "
+        f"{len(rolled_back)} rolled back, {stuck} stuck; {pauses} pauses on the way"
     )
     for one in rolled_back:
         print(f"  rolled back: {one.reason}")
     if arrived:
         print(
-            f"from shadow to promoted: median {np.median(hours):.2f} h, longest {hours.max():.2f} h "
-            f"(the steps alone last {least:.2f} h)"
+            f"from shadow to promoted: median {np.median(hours):.2f} h, "
+            f"longest {hours.max():.2f} h (the steps alone last {least:.2f} h)"
         )
     return len(played), len(rolled_back)
 
@@ -207,6 +224,10 @@ def _milestones(played: Played) -> list[tuple[str, int]]:
 
 def _age(then: str, clock: SimulatedClock) -> float:
     return (clock.now - datetime.fromisoformat(then)).total_seconds()
+
+
+def _text(clock: SimulatedClock) -> str:
+    return clock.now.isoformat(timespec="microseconds")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ its second on.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ from tidegate.rollout.evidence import (
 Floats = npt.NDArray[np.float64]
 
 REQUESTS_PER_SECOND = 200.0
+#: How often memory is read.
+READING_SECONDS = 10.0
 REPLAYED_ROWS, GOLDEN_ROWS, REVIEWED_SHARE = 500, 400, 0.02
 THRESHOLD, REVIEW_THRESHOLD = 0.62, 0.35
 EDGES_MS = (5.0, 10.0, 25.0, 50.0, 75.0, 100.0, 150.0, 200.0, 300.0, 500.0, 1000.0)
@@ -101,8 +103,7 @@ class SimulatedAnalyst:
         behaviour = self.behaviour(now)
         if behaviour.breaks_analysis:
             raise ConnectionRefusedError("the payload log cannot be reached")
-        since = state.analysed_at
-        last = datetime.fromisoformat(since if since is not None else state.step_began_at)
+        last = datetime.fromisoformat(max(state.analysed_at or "", state.step_began_at))
         seconds = max(0.0, (now - last).total_seconds())
         rng = np.random.default_rng([self.seed, int((now - START).total_seconds())])
         evidence = Evidence(
@@ -133,13 +134,16 @@ class SimulatedAnalyst:
         share = state.percent / 100
         self._count(rng, "new", rate * seconds * share, weather, behaviour)
         self._count(rng, "old", rate * seconds * (1 - share), weather, HEALTHY)
-        step_seconds = (now - datetime.fromisoformat(state.step_began_at)).total_seconds()
+        began = datetime.fromisoformat(state.step_began_at)
         for version, who in (("new", behaviour), ("old", HEALTHY)):
-            leaking = 0.0
-            if who.leak_per_second and self.faulty_from is not None:
-                leaking = who.leak_per_second * (now - self.faulty_from).total_seconds()
-            level = min(1.0, 0.45 + leaking + rng.normal(0, 0.01))
-            self._totals.setdefault(f"{version} saturation", []).append((step_seconds, level))
+            readings = self._totals.setdefault(f"{version} saturation", [])
+            for ago in np.arange(seconds - READING_SECONDS, -1, -READING_SECONDS):
+                at = now - timedelta(seconds=float(ago))
+                leaking = 0.0
+                if who.leak_per_second and self.faulty_from is not None:
+                    leaking = who.leak_per_second * (at - self.faulty_from).total_seconds()
+                level = min(1.0, 0.45 + max(0.0, leaking) + rng.normal(0, 0.01))
+                readings.append(((at - began).total_seconds(), level))
         return OpsEvidence(candidate=self._counts("new"), baseline=self._counts("old"))
 
     def _count(

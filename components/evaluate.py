@@ -23,6 +23,7 @@ def evaluate(
     from tidegate.evaluation.served_rule import served_rule
     from tidegate.evaluation.steps import evaluate_candidate
     from tidegate.models.bundle import with_decision_rule
+    from tidegate.models.candidate import served_bundle
 
     rules = PolicyConfig.model_validate_json(policy)
     report = evaluate_candidate(
@@ -33,7 +34,7 @@ def evaluate(
         run_digest=run_digest,
     )
     with_decision_rule(
-        Path(candidate.path) / "bundle",
+        served_bundle(Path(candidate.path), report.cascade, Path(bundle.path)),
         Path(bundle.path),
         threshold=report.threshold,
         min_precision=report.min_precision,

@@ -10,6 +10,7 @@ import typer
 
 from pipelines.approve_cli import approve, approver, release
 from pipelines.cluster_cli import schedule, submit
+from pipelines.rollout_cli import rollback, rollout
 from pipelines.simulate_cli import simulate
 from tidegate.errors import BadInput
 
@@ -89,6 +90,8 @@ def run(
 app.command()(submit)
 app.command()(schedule)
 app.command()(simulate)
+app.command()(rollback)
+app.add_typer(rollout, name="rollout")
 app.command()(approver)
 app.command()(approve)
 app.command()(release)
@@ -208,18 +211,6 @@ def serve(
             *(() if grpc_port is None else ("--grpc-port", grpc_port)),
         ],
     )
-
-
-@app.command()
-def rollback(config: ConfigFile) -> None:
-    """Return the model store on this machine to the version before."""
-    from tidegate.config import load_config
-    from tidegate.rollout.model_store import ModelStore
-
-    settings = load_config(config)
-    folder = Path(settings.rollout.model_store or Path("runs") / ".tidegate" / "models")
-    release = ModelStore(folder).rollback(settings.name)
-    typer.echo(f"{release.name}: version {release.version} is in service again")
 
 
 @app.command()

@@ -79,7 +79,7 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         "data": config.data.model_dump_json(),
         "validation": config.validation.model_dump_json(),
         "features": _with_mitigation(config).model_dump_json(),
-        "search_settings": _with_start(config, store, digests["source"]).model_dump_json(),
+        "search_settings": _searched(config, store, digests["source"]).model_dump_json(),
         "cluster": cluster_settings(config),
         "policy": config.policy.model_dump_json(),
         "baseline": baseline.model_dump_json(),
@@ -109,6 +109,12 @@ def _with_mitigation(config: RunConfig) -> FeatureConfig:
             "policy.mitigate", "there are no groups to weigh", "name data.groups or leave it out"
         )
     return config.features_in_time.model_copy(update={"reweight_groups": True})
+
+
+def _searched(config: RunConfig, model_store: Path, source_digest: str) -> SearchConfig:
+    """Return the search section with what the plan settles: the start, and a cascade's filter."""
+    search = _with_start(config, model_store, source_digest)
+    return search if config.policy.cascade is None else search.model_copy(update={"distill": True})
 
 
 def _with_start(config: RunConfig, model_store: Path, source_digest: str) -> SearchConfig:

@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,11 +10,12 @@ import pytest
 
 from tidegate.config import FeatureConfig, MonitorConfig
 from tidegate.features.featurizer import Featurizer
-from tidegate.models.bundle import drift_reference, write_bundle
+from tidegate.models.bundle import write_bundle
 from tidegate.models.catalogue import algorithm
-from tidegate.models.interface import Setting
+from tidegate.models.interface import BINARY, Setting
+from tidegate.models.watched import drift_reference
 from tidegate.monitoring.check import check_drift, compare_window
-from tidegate.records import Column, DriftReport
+from tidegate.records import LABEL, WEIGHT, Column, DriftReport
 from tidegate.store import read_record, write_table
 
 PYTHON = Path(__file__).resolve().parents[2] / ".venv-monitor" / "bin" / "python"
@@ -34,7 +36,9 @@ def components(rows, seed, shift=()):
 
 
 class Columns:
-    """A bundle that projects a frame to its own values."""
+    """A bundle without inputs that projects a frame to its own values and scores by the first."""
+
+    manifest = SimpleNamespace(inputs=())
 
     @property
     def featurizer(self):
@@ -43,9 +47,26 @@ class Columns:
     def project(self, frame):
         return frame.to_numpy(np.float32)
 
+    def score(self, frame):
+        return 1 / (1 + np.exp(-frame.to_numpy()[:, 0]))
+
+
+def reference_of(featurizer, model, columns):
+    frame, labels = posts(400, seed=1)
+    return drift_reference(
+        featurizer,
+        model,
+        frame.assign(**{LABEL: labels, WEIGHT: 1.0}),
+        columns=columns,
+        target=BINARY,
+        max_rows=300,
+        seed=0,
+    )
+
 
 def check(tmp_path, window):
-    write_table(tmp_path / "reference.parquet", components(400, seed=0))
+    reference = components(400, seed=0)
+    write_table(tmp_path / "reference.parquet", reference.assign(score=Columns().score(reference)))
     return compare_window(
         Columns(),
         window,
@@ -85,7 +106,7 @@ def test_rows_like_those_of_training_have_not_drifted_from_their_bundle(tmp_path
         featurizer_folder=tmp_path / "featurizer",
         columns=columns,
         snapshot_digest="d",
-        drift_reference=drift_reference(featurizer, posts(400, seed=1)[0], max_rows=300, seed=0),
+        drift_reference=reference_of(featurizer, model, columns),
     )
 
     report = check_drift(
@@ -99,31 +120,35 @@ def test_rows_like_those_of_training_have_not_drifted_from_their_bundle(tmp_path
     assert not report.drifted
     assert report.bundle_version == manifest.version
     assert (report.reference_rows, report.window_rows) == (300, 200)
-    features, kernel = report.tests
-    assert features.threshold == pytest.approx(0.005 / 4), "half the level, over four features"
-    assert kernel.threshold == pytest.approx(0.005)
-    assert features.moved_features == ()
-    assert kernel.p_value >= 1 / 200
+    tests = {test.name: test for test in report.tests}
+    assert tests["kolmogorov_smirnov_per_component"].threshold == pytest.approx(
+        0.01 / len(tests) / 4
+    ), "an even share of the level, over four features"
+    assert tests["maximum_mean_discrepancy"].threshold == pytest.approx(0.01 / len(tests))
+    assert {"score", "uncertainty", "number", "category", "classifier"} < set(tests)
+    assert not any(test.moved_features for test in report.tests)
     assert read_record(tmp_path / "drift.json", DriftReport) == report
 
 
 def test_a_window_that_moved_has_drifted_and_names_what_moved_most(tmp_path):
     report = check(tmp_path, components(300, seed=1, shift=[(4, 1.5), (2, 0.8), (1, 0.5)]))
     assert report.drifted
-    features, kernel = report.tests
-    assert features.drifted
-    assert features.moved_features == ("component_04", "component_02")
+    tests = {test.name: test for test in report.tests}
+    moved = tests["kolmogorov_smirnov_per_component"].moved_features
+    assert moved == ("component_04", "component_02")
+    kernel = tests["maximum_mean_discrepancy"]
     assert kernel.drifted
-    assert kernel.p_value == pytest.approx(1 / 200), "no permutation is as far"
+    assert kernel.p_value < kernel.threshold, "more permutations were made than configured"
+    assert tests["classifier"].moved_features[0] == "component_04"
 
 
-def test_too_few_permutations_for_the_level_are_refused(tmp_path):
+def test_settings_that_break_a_rule_are_refused(tmp_path):
     write_table(tmp_path / "r.parquet", components(30, seed=0))
     done = subprocess.run(
         [
             *(str(PYTHON), "-m", "tidegate.monitoring.drift", "--bundle-version", "v1"),
             *("--reference", str(tmp_path / "r.parquet"), "--window", str(tmp_path / "r.parquet")),
-            *("--out", str(tmp_path / "drift.json"), "--settings", '{"permutations": 100}'),
+            *("--out", str(tmp_path / "drift.json"), "--settings", '{"permutations": 10}'),
         ],
         cwd=PYTHON.parents[2],
         capture_output=True,
@@ -132,7 +157,7 @@ def test_too_few_permutations_for_the_level_are_refused(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr.strip() == (
-        "monitor.permutations: 100 cannot show a p-value of 0.005, half of monitor.p_value; "
-        "write 199 or more"
+        "--settings permutations: Input should be greater than or equal to 20; "
+        "write the monitor section"
     )
     assert not (tmp_path / "drift.json").exists()

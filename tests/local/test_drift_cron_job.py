@@ -11,9 +11,10 @@ import yaml
 
 from tidegate.config import FeatureConfig
 from tidegate.features.featurizer import Featurizer
-from tidegate.models.bundle import drift_reference, write_bundle
+from tidegate.models.bundle import write_bundle
 from tidegate.models.catalogue import algorithm
-from tidegate.models.interface import Setting
+from tidegate.models.interface import BINARY, Setting
+from tidegate.models.watched import drift_reference
 from tidegate.records import Column, DriftReport
 from tidegate.store import read_record, write_table
 
@@ -55,7 +56,15 @@ def workspace(tmp_path_factory):
         featurizer_folder=root / "featurizer",
         columns=columns,
         snapshot_digest="d",
-        drift_reference=drift_reference(featurizer, posts(400, seed=1), max_rows=300, seed=0),
+        drift_reference=drift_reference(
+            featurizer,
+            model,
+            posts(400, seed=1),
+            columns=columns,
+            target=BINARY,
+            max_rows=300,
+            seed=0,
+        ),
     )
     (root / "monitor").mkdir()
     return root

@@ -16,15 +16,15 @@ from tidegate.features.featurizer import Featurizer
 from tidegate.models import bundle as bundles
 from tidegate.models import catalogue
 from tidegate.models.bundle import (
-    drift_reference,
     load_bundle,
     read_manifest,
     with_decision_rule,
     write_bundle,
 )
 from tidegate.models.decisions import decide
-from tidegate.models.interface import Algorithm, Setting
+from tidegate.models.interface import BINARY, Algorithm, Setting
 from tidegate.models.scoring import score_source, score_table
+from tidegate.models.watched import drift_reference
 from tidegate.records import CalibrationMap, Column, DecisionRule
 
 COLUMNS = (
@@ -94,8 +94,21 @@ def trained(tmp_path_factory):
     return featurizer, folder, CosineModel().fit(featurizer.transform(train), labels, None)
 
 
+def norm(trained, frame, max_rows, seed=0):
+    featurizer, _, model = trained
+    return drift_reference(
+        featurizer,
+        model,
+        frame,
+        columns=COLUMNS,
+        target=BINARY,
+        max_rows=max_rows,
+        seed=seed,
+    )
+
+
 def write(folder, trained, **changes):
-    featurizer, featurizer_folder, model = trained
+    _, featurizer_folder, model = trained
     given = {
         "name": "comments",
         "algorithm": "cosine",
@@ -104,7 +117,7 @@ def write(folder, trained, **changes):
         "featurizer_folder": featurizer_folder,
         "columns": COLUMNS,
         "snapshot_digest": "abc",
-        "drift_reference": drift_reference(featurizer, rows(60, seed=1), max_rows=50, seed=0),
+        "drift_reference": norm(trained, rows(60, seed=1), max_rows=50),
     }
     return write_bundle(folder, **(given | changes))
 
@@ -311,19 +324,21 @@ def test_a_model_that_cannot_be_saved_leaves_no_bundle(trained, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_drift_reference_is_a_seeded_choice_of_projected_rows(trained):
-    featurizer, _, _ = trained
+def test_the_drift_reference_is_a_seeded_choice_of_watched_rows(trained):
+    featurizer, _, model = trained
     frame = rows(60, seed=1)
-    chosen = drift_reference(featurizer, frame, max_rows=20, seed=0)
-    assert list(chosen) == ["component_00", "component_01", "component_02"]
-    assert chosen.shape == (20, 3)
-    assert (chosen.dtypes == np.float32).all()
-    pd.testing.assert_frame_equal(chosen, drift_reference(featurizer, frame, max_rows=20, seed=0))
-    assert not chosen.equals(drift_reference(featurizer, frame, max_rows=20, seed=1))
-    every = drift_reference(featurizer, frame, max_rows=60, seed=0)
-    np.testing.assert_array_equal(every.to_numpy(), featurizer.project(frame))
-    places = [int(np.abs(every - row).sum(axis=1).argmin()) for row in chosen.to_numpy()]
-    assert places == sorted(places)
+    chosen = norm(trained, frame, max_rows=20)
+    assert len(chosen) == 20
+    pd.testing.assert_frame_equal(chosen, norm(trained, frame, max_rows=20))
+    assert not chosen.equals(norm(trained, frame, max_rows=20, seed=1))
+    every = norm(trained, frame, max_rows=60)
+    components = [name for name in every if name.startswith("component_")]
+    np.testing.assert_array_equal(every[components].to_numpy(), featurizer.project(frame))
+    score = model.predict_proba(featurizer.transform(frame))[:, 1]
+    np.testing.assert_allclose(every["score"], score)
+    for column in COLUMNS:
+        assert any(column.name in name for name in every), "each input is watched"
+        assert not (column.kind == "text" and column.name in every), "no text is kept"
 
 
 def test_a_scored_table_has_the_names_that_evaluation_reads(written):

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from tidegate.config import PolicyConfig
 from tidegate.evaluation.fairness import NO_GROUP, audit
-from tidegate.evaluation.intervals import largest_difference, wilson
+from tidegate.evaluation.intervals import pair_differences, wilson, wilson_bounds
 
 POLICY = PolicyConfig(min_group_rows=50, max_fpr_gap=0.05, confidence=0.95)
 
@@ -267,6 +267,13 @@ def test_one_failed_column_fails_the_audit():
 
 
 # --- the interval of the largest difference --------------------------------------------------
+
+
+def largest_difference(hits, rows, confidence):
+    found = pair_differences(
+        hits / rows, lambda level: wilson_bounds(hits, rows, level), confidence
+    )
+    return found.at_least.max(), min(1.0, found.at_most.max())
 
 
 def test_two_groups_get_newcombes_interval():

@@ -2,6 +2,7 @@ import os
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from tidegate.store import read_table, write_table
 
 
 class Columns:
-    """A bundle that projects a frame to its own values."""
+    """A bundle without inputs that projects a frame to its own values and scores by the first."""
+
+    manifest = SimpleNamespace(inputs=())
 
     @property
     def featurizer(self):
@@ -23,6 +26,9 @@ class Columns:
 
     def project(self, frame):
         return frame.to_numpy(np.float32)
+
+    def score(self, frame):
+        return 1 / (1 + np.exp(-frame.to_numpy()[:, 0]))
 
 
 def components(rows, columns=3, seed=0):
@@ -34,8 +40,10 @@ def test_a_window_has_the_columns_of_the_reference(tmp_path):
     frame = pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
     write_window(Columns(), frame, tmp_path / "window.parquet")
     window = read_table(tmp_path / "window.parquet")
-    assert list(window.columns) == ["component_00", "component_01"]
-    assert window.to_numpy().tolist() == [[1.0, 3.0], [2.0, 4.0]]
+    assert list(window.columns) == ["component_00", "component_01", "score"]
+    assert window[["component_00", "component_01"]].to_numpy().tolist() == [[1.0, 3.0], [2.0, 4.0]]
+    write_window(Columns(), frame.assign(score=[0.25, 0.5]), tmp_path / "answered.parquet")
+    assert read_table(tmp_path / "answered.parquet")["score"].tolist() == [0.25, 0.5]
 
 
 def test_comparable_tables_come_back_as_float64(tmp_path):
@@ -91,7 +99,7 @@ def interpreter(folder: Path, script: str) -> Path:
 
 
 def check(tmp_path, python, rows=30):
-    write_table(tmp_path / "r.parquet", components(30))
+    write_table(tmp_path / "r.parquet", components(30).assign(score=0.5))
     return compare_window(
         Columns(),
         components(rows, seed=1),

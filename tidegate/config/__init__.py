@@ -11,7 +11,7 @@ from tidegate.config.data import (
 )
 from tidegate.config.features import CleaningConfig, FeatureConfig
 from tidegate.config.monitor import MonitorConfig, Remedy, TriggerConfig
-from tidegate.config.policy import CostConfig, PolicyConfig
+from tidegate.config.policy import CascadeConfig, CostConfig, PolicyConfig
 from tidegate.config.rollout import ExperimentConfig, OpsConfig, QualityConfig, RolloutConfig
 from tidegate.config.run import RunConfig, load_config
 from tidegate.config.search import SearchConfig
@@ -20,6 +20,7 @@ from tidegate.config.serving import ExplorationConfig, PayloadLogConfig, Serving
 
 __all__ = [
     "RESERVED_COLUMNS",
+    "CascadeConfig",
     "CleaningConfig",
     "ClusterConfig",
     "CostConfig",

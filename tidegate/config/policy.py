@@ -29,6 +29,32 @@ class CostConfig(Section):
         return self.wrong_removal + self.appeal_share * heard
 
 
+class CascadeConfig(Section):
+    """When a light model may answer for the heavy one."""
+
+    max_recall_loss: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.002, description="share of the rows flagged by the heavy model that the filter may lose"
+    )
+    overload_recall_loss: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.05, description="the same at full load; the load knob goes from one to the other"
+    )
+    evidence: tuple[Literal["validation", "unlabelled", "training"], ...] = Field(
+        ("validation", "unlabelled", "training"),
+        description="rows that may show it; training rows need search.crossfit_folds",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "CascadeConfig":
+        if self.overload_recall_loss < self.max_recall_loss:
+            raise ValueError(
+                f"overload_recall_loss must be at least max_recall_loss={self.max_recall_loss}, "
+                f"got {self.overload_recall_loss}; write a larger one"
+            )
+        if not self.evidence:
+            raise ValueError("evidence is empty; write [validation, unlabelled, training]")
+        return self
+
+
 class PolicyConfig(Section):
     """What the policy team demands of a model before it may act on posts."""
 
@@ -68,6 +94,14 @@ class PolicyConfig(Section):
     )
     segments: str | None = Field(
         None, description="group column whose values get a threshold each, under one risk budget"
+    )
+    cascade: CascadeConfig | None = Field(
+        None,
+        description="serve a light filter before the model, where it can be shown to lose "
+        "no more; {} for its defaults",
+    )
+    class_min_precision: Mapping[str, Annotated[float, Field(gt=0, le=1)]] = Field(
+        {}, description="floors of classes or tasks, where they are not min_precision"
     )
     power: Share = Field(0.8, description="chance of success for which a refusal counts rows")
     training_evidence: Literal["validation", "start", "combined"] = Field(

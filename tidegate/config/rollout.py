@@ -69,6 +69,19 @@ class ExperimentConfig(Section):
     pre_period: str | None = Field(None, description="column with the metric before (CUPED)")
     max_days: Annotated[int, Field(ge=1)] = 28
     power: Share = 0.8
+    unit: str = Field("unit_id", description="column of who is assigned, for example the account")
+    version: str = Field("model_version", description="column of the version that decided, if kept")
+    candidate_share: Share = Field(0.5, description="share of units that the candidate gets")
+    better: Literal["higher", "lower"] = "higher"
+    false_verdict_share: Share = Field(
+        0.05, description="how often equal versions may be told apart, however often it is read"
+    )
+    false_mismatch_share: Share = Field(
+        0.001, description="how often a fair split may be called broken, however often it is read"
+    )
+    min_units: Annotated[int, Field(ge=30)] = Field(
+        200, description="units a version below which nothing is decided"
+    )
 
 
 class RolloutConfig(Section):

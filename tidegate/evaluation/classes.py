@@ -22,10 +22,10 @@ def class_metrics(scored: Any) -> tuple[ClassMetrics, ...]:
     """
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-    names = _outputs(scored)
+    names = output_names(scored)
     if not names:
         return ()
-    outputs, truth = _probabilities(scored, names), _truth(scored, names)
+    outputs, truth = probabilities(scored, names), truth_of(scored, names)
     weight = scored["weight"].to_numpy(dtype=np.float64) if "weight" in scored else None
     said = outputs >= 0.5
     if _CLASS in scored:
@@ -62,14 +62,14 @@ def roc_auc_ovo(scored: Any) -> float | None:
     """
     from sklearn.metrics import roc_auc_score
 
-    names = _outputs(scored)
+    names = output_names(scored)
     if not names or _CLASS not in scored:
         return None
-    truth = _truth(scored, names)
+    truth = truth_of(scored, names)
     present = truth.any(axis=0)
     if present.sum() < 2:
         return None
-    outputs = _probabilities(scored, names)[:, present]
+    outputs = probabilities(scored, names)[:, present]
     total = outputs.sum(axis=1, keepdims=True)
     outputs = np.where(total > 0, outputs / np.where(total > 0, total, 1.0), 1 / present.sum())
     number = truth[:, present].argmax(axis=1)
@@ -78,17 +78,20 @@ def roc_auc_ovo(scored: Any) -> float | None:
     return float(roc_auc_score(number, outputs, multi_class="ovo", average="macro"))
 
 
-def _outputs(scored: Any) -> tuple[str, ...]:
+def output_names(scored: Any) -> tuple[str, ...]:
+    """Return the classes or tasks of a scored table; none where it is of two classes."""
     names = [column.removeprefix(_SCORE) for column in scored if column.startswith(_SCORE)]
     told = _CLASS in scored
     return tuple(name for name in names if told or _LABEL + name in scored)
 
 
-def _probabilities(scored: Any, names: tuple[str, ...]) -> FloatArray:
+def probabilities(scored: Any, names: tuple[str, ...]) -> FloatArray:
+    """Return the probability of each output, shape (rows, outputs)."""
     return np.column_stack([scored[_SCORE + name].to_numpy(dtype=np.float64) for name in names])
 
 
-def _truth(scored: Any, names: tuple[str, ...]) -> Any:
+def truth_of(scored: Any, names: tuple[str, ...]) -> Any:
+    """Return whether each row is of each class or task, shape (rows, outputs)."""
     if _CLASS in scored:
         return np.column_stack([(scored[_CLASS] == name).to_numpy() for name in names])
     return np.column_stack([scored[_LABEL + name].to_numpy() == 1 for name in names])

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from tidegate.decision_rule import row_thresholds
 from tidegate.errors import BadInput
@@ -114,8 +115,11 @@ def compare(
     first, second = (placed(s, label, weight, exact=few) for s in (score, other))
     precisions = average_precision(first), average_precision(second)
     if few:
+        # Draws go to the rows in an order of their own, whatever order the table has.
+        turn = np.lexsort((weight, label, other, score))
+        turn = turn[weight[turn] > 0]
         drawn = [
-            _AveragePrecision(own, label, weight)(_draws(label.size, resamples, seed))
+            _AveragePrecision(own.key[turn], weight[turn])(_draws(turn.size, resamples, seed))
             for own in (first, second)
         ]
         spread = np.quantile(drawn[0] - drawn[1], [(1 - confidence) / 2, (1 + confidence) / 2])
@@ -220,14 +224,14 @@ def _carried(precision: FloatArray, sample: FloatArray, prevalence: float) -> Fl
 
 
 class _AveragePrecision:
-    """Average precision of one model under many row weightings at once."""
+    """Average precision of one model under many row weightings at once; keys as `Placed` has."""
 
-    def __init__(self, rows: Placed, label: FloatArray, weight: FloatArray) -> None:
-        place = rows.key // 2
+    def __init__(self, key: npt.NDArray[np.integer[Any]], weight: FloatArray) -> None:
+        place = key // 2
         self.order = np.argsort(-place, kind="stable")
         self.last = np.flatnonzero(np.append(np.diff(place[self.order]) != 0, True))
         self.weight = weight[self.order]
-        self.label = label[self.order]
+        self.label = (key % 2)[self.order]
 
     def __call__(self, blocks: Iterable[FloatArray]) -> FloatArray:
         """Return average precision under each of the draws, blocks of shape (k, n)."""

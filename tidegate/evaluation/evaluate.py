@@ -9,6 +9,7 @@ from tidegate.config import PolicyConfig
 from tidegate.decision_rule import answered_scores
 from tidegate.errors import BadInput
 from tidegate.evaluation.calibration import calibrate
+from tidegate.evaluation.class_thresholds import class_thresholds
 from tidegate.evaluation.classes import class_metrics, roc_auc_ovo
 from tidegate.evaluation.comparison import Baseline, compare
 from tidegate.evaluation.crossfit import Rows, read_folds
@@ -142,6 +143,7 @@ def evaluate(
         ),
         score_reference=_score_reference(holdout, baseline),
         classes=classes,
+        class_thresholds=class_thresholds(validation, holdout, policy),
         macro_f1=sum(of.f1 for of in classes) / len(classes) if classes else None,
         roc_auc_ovo=roc_auc_ovo(holdout),
     )

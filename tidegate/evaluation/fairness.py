@@ -184,13 +184,23 @@ def memberships(column: Any) -> tuple[list[str], npt.NDArray[np.int64], npt.NDAr
     """
     import pandas as pd
 
-    values = column.to_numpy(dtype=object)
-    rows = np.arange(len(values))
-    if pd.api.types.infer_dtype(values, skipna=True) not in _ONE_VALUE_KINDS:
-        lists = [_members(cell) for cell in values]
-        rows = np.repeat(rows, [len(names) for names in lists])
-        values = np.array([name for names in lists for name in names], dtype=object)
-    codes, found = pd.factorize(values)
+    rows = np.arange(len(column))
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        codes, found = column.cat.codes.to_numpy(dtype=np.int64), list(column.cat.categories)
+    elif column.dtype.kind in "iub":
+        codes, found = pd.factorize(column.to_numpy())
+    else:
+        values = column.to_numpy(dtype=object)
+        if pd.api.types.infer_dtype(values, skipna=True) not in _ONE_VALUE_KINDS:
+            lists = [_members(cell) for cell in values]
+            rows = np.repeat(rows, [len(names) for names in lists])
+            values = np.array([name for names in lists for name in names], dtype=object)
+        codes, found = pd.factorize(values)
+    if codes.size and isinstance(column.dtype, pd.CategoricalDtype):
+        used = np.flatnonzero(np.bincount(codes + 1, minlength=len(found) + 1)[1:])
+        if used.size < len(found):
+            codes = np.where(codes < 0, codes, np.searchsorted(used, codes))
+            found = [found[int(code)] for code in used]
     names = [str(name) for name in found]
     if (codes < 0).any():
         codes = np.where(codes < 0, len(names), codes)
@@ -209,19 +219,21 @@ def _members(cell: Any) -> list[str]:
 
 def _counted(holdout: Any, column: str, threshold: float | FloatArray | None) -> _Groups:
     names, rows, codes = memberships(holdout[column])
-    label = holdout["label"].to_numpy().astype(np.int64)[rows]
-    every = holdout["score"].to_numpy().astype(np.float64)
-    flagged = (np.zeros(every.size, bool) if threshold is None else every >= threshold)[rows]
-    score = every[rows]
+    score = holdout["score"].to_numpy(dtype=np.float64)
+    side = holdout["label"].to_numpy().astype(np.int8) * np.int8(2)
+    if threshold is not None:
+        side += score >= threshold
+    if rows.size != score.size or not np.array_equal(rows, np.arange(rows.size)):
+        score, side = score[rows], side[rows]
     # One pass over the rows a sum, whatever the number of groups.
-    cells = np.bincount(codes * 4 + label * 2 + flagged, minlength=4 * len(names)).reshape(-1, 4)
+    cell = codes * 4
+    cell += side
+    cells = np.bincount(cell, minlength=4 * len(names)).reshape(-1, 4)
+    summed = np.bincount(cell, weights=score, minlength=4 * len(names)).reshape(-1, 4)
+    squares = np.bincount(codes, weights=score * score, minlength=len(names))
     n = cells.sum(axis=1).astype(np.float64)
     violating = cells[:, 2:].sum(axis=1).astype(np.float64)
-
-    def total(values: FloatArray) -> FloatArray:
-        return np.bincount(codes, weights=values, minlength=len(names)).astype(np.float64)
-
-    scores, squares, hit = total(score), total(score * score), total(score * label)
+    scores, hit = summed.sum(axis=1), summed[:, 2:].sum(axis=1)
     error_sum = scores - violating
     observed = np.maximum(squares - 2 * hit + violating - error_sum**2 / n, 0.0)
     # With few or no violating rows the errors seen all look alike; what the scores themselves

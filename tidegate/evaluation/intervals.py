@@ -61,32 +61,6 @@ def wilson(hits: float, rows: float, confidence: float) -> Interval:
     return (float(low[0]), float(high[0]))
 
 
-def largest_difference(
-    hits: FloatArray, rows: FloatArray, confidence: float, *, columns: int = 1
-) -> Interval:
-    """Return an interval for the largest true difference among several proportions.
-
-    Parameters
-    ----------
-    hits, rows : arrays, shape (g,)
-        Counts a group, g >= 2, `rows` positive. The groups are taken as independent; a row that
-        belongs to two of them makes the interval wider than needed, not narrower.
-    confidence : float
-        Two-sided.
-    columns : int
-        How many such differences are looked at together; their lower ends all hold at once.
-
-    References
-    ----------
-    Newcombe, "Interval estimation for the difference between independent proportions",
-    Statistics in Medicine 17, 1998, method 10 (Wilson intervals combined).
-    """
-    sizes = pair_differences(
-        hits / rows, lambda level: wilson_bounds(hits, rows, level), confidence, columns=columns
-    )
-    return (float(sizes.at_least.max()), min(1.0, float(sizes.at_most.max())))
-
-
 @dataclass(frozen=True)
 class PairDifferences:
     """Every pair of several estimates; arrays of shape (pairs,).

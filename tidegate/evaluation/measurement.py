@@ -14,6 +14,7 @@ from tidegate.evaluation.intervals import (
     exact_upper_bound,
     wilson,
 )
+from tidegate.evaluation.paired_spread import average_precision, placed, roc_auc
 from tidegate.evaluation.prevalence import precision_in_production
 from tidegate.evaluation.ranking import checked_rows, rank
 from tidegate.records import Interval
@@ -86,17 +87,17 @@ def measure(
 ) -> Measurement:
     """Measure a threshold, or one a row, chosen elsewhere, on a scored table.
 
-    A row whose own threshold is NaN is not flagged.
-    `prevalence` carries precision to production's share of violating rows; recall is the same
-    there. Rows count by ``weight / max(weight)``, as in `choose_threshold`.
+    A row whose own threshold is NaN is not flagged. `prevalence` carries precision to production's
+    share of violating rows; recall is the same there. Rows count by ``weight / max(weight)``, as in
+    `choose_threshold`.
     """
     score, label, weight = rows_of(scored, "holdout")
     share = weight / weight.max()
     flagged = score >= threshold
-    mass, right = float(share[flagged].sum()), float((share * label)[flagged].sum())
-    violating = float((share * label).sum())
-    harmless = float(share.sum()) - violating
-    sample = violating / float(share.sum())
+    cells = np.bincount(flagged * np.int8(2) + label.astype(np.int8), share, minlength=4)
+    right, mass = float(cells[3]), float(cells[2:].sum())
+    violating, harmless = float(cells[1::2].sum()), float(cells[::2].sum())
+    sample = violating / float(cells.sum())
 
     def carried(precision: float) -> float:
         return precision_in_production(precision, sample, prevalence)
@@ -149,14 +150,13 @@ def _saving(
 
 def quality(scored: Any) -> Quality:
     """Return the threshold-free figures, rows weighted by their label weight."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     score, label, weight = rows_of(scored, "holdout")
     inside = np.clip(score, 1e-15, 1 - 1e-15)
     loss = -np.where(label == 1, np.log(inside), np.log1p(-inside))
+    found = placed(score, label, weight, exact=True)
     return Quality(
-        average_precision=float(average_precision_score(label, score, sample_weight=weight)),
-        roc_auc=float(roc_auc_score(label, score, sample_weight=weight)),
+        average_precision=average_precision(found)[0],
+        roc_auc=roc_auc(found)[0],
         log_loss=float(np.average(loss, weights=weight)),
         brier_score=float(np.average((score - label) ** 2, weights=weight)),
     )
@@ -187,19 +187,6 @@ def roc_points(holdout: Any, max_points: int = 200) -> tuple[tuple[float, float,
             (float(fpr), float(recall), float(cut))
             for (fpr, recall), cut in zip(rates, curve.cuts, strict=True)
         ),
-    )
-
-
-def precision_recall_points(
-    scored: Any, *, max_points: int = 400, prevalence: float | None = None
-) -> tuple[tuple[float, float, float], ...]:
-    """Return at most `max_points` points (recall, precision, threshold), high threshold first."""
-    curve = _curve(scored, max_points)
-    sample = curve.violating / (curve.violating + curve.harmless)
-    precision = curve.right / (curve.right + curve.wrong)
-    return tuple(
-        (float(right / curve.violating), precision_in_production(float(p), sample, prevalence), cut)
-        for right, p, cut in zip(curve.right, precision, curve.cuts.tolist(), strict=True)
     )
 
 

@@ -15,7 +15,7 @@ Chamandy et al., "Estimating uncertainty for massive data streams", 2012 (Poisso
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,8 @@ from tidegate.evaluation.intervals import FloatArray
 
 # The method's constants: cells of the grid of scores, the error of a figure that their width may
 # cause, and rows of a block of look-ups.
-_CELLS = 1 << 20
-_BLUR = 1e-5
+_CELLS = 1 << 18
+_BLUR = 3e-5
 _BLOCK_ROWS = 1 << 18
 
 
@@ -50,20 +50,35 @@ def placed(
 ) -> Placed:
     """Find the place of every row.
 
-    Unless `exact`, scores are put on a fine even grid, and only where that would blur a figure by
-    more than 0.00001 is each distinct score a place of its own.
+    Unless `exact`, scores are put on a fine even grid, and only in its fullest cells, without which
+    no figure is blurred by more than 0.00003, is each distinct score a place of its own.
     """
-    if not exact:
-        low, high = float(score.min()), float(score.max())
-        with np.errstate(over="ignore", divide="ignore"):
-            scale = np.float64(_CELLS - 1) / (high - low) if high > low else np.float64(np.inf)
-        if np.isfinite(scale) and scale > 0:
-            place = ((score - low) * scale).astype(np.int32)
-            found = _counted(place, label, weight, _CELLS)
-            if _blur(found.mass) <= _BLUR:
-                return found
-    distinct, inverse = np.unique(score, return_inverse=True)
-    return _counted(inverse, label, weight, distinct.size)
+    low, high = np.float64(score.min()), np.float64(score.max())
+    with np.errstate(over="ignore", divide="ignore"):
+        scale = np.float64(_CELLS - 1) / (high - low)
+    if exact or not np.isfinite(scale) or scale <= 0:
+        distinct, inverse = np.unique(score, return_inverse=True)
+        return _counted(inverse, label, weight, distinct.size)
+    cell = ((score - low) * scale).astype(np.int32)
+    found = _counted(cell, label, weight, _CELLS)
+    full = _full(found.mass)
+    if full.any():
+        # Rows that are tied in truth have nothing to be told apart.
+        one = np.empty(_CELLS)
+        one[cell] = score
+        mixed = np.zeros(_CELLS, dtype=np.bool_)
+        mixed[cell[score != one[cell]]] = True
+        full &= mixed
+    if not full.any():
+        return found
+    inside = np.flatnonzero(full[cell])
+    distinct, inverse = np.unique(score[inside], return_inverse=True)
+    cells = ((distinct - low) * scale).astype(np.int32)
+    within = np.bincount(cells, minlength=_CELLS)
+    held = np.where(full, within, 1)
+    place = (np.cumsum(held) - held)[cell]
+    place[inside] += inverse - (np.cumsum(within) - within)[cell[inside]]
+    return _counted(place, label, weight, int(held.sum()))
 
 
 def average_precision(rows: Placed) -> tuple[float, FloatArray]:
@@ -117,9 +132,6 @@ def variance_of_difference(
     return total
 
 
-Rate = Literal["precision", "recall"]
-
-
 def rate_draws(
     flagged: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]],
     label: FloatArray,
@@ -137,8 +149,8 @@ def rate_draws(
         shape (resamples + 1,); the first entry is the rows as they are.
     """
     key = flagged[0] * np.int8(4) + flagged[1] * np.int8(2) + label.astype(np.int8)
-    mass = np.bincount(key, weight, minlength=8)
-    squares = np.bincount(key, weight * weight, minlength=8)
+    mass = _summed(key, weight, 8)
+    squares = _summed(key, weight, 8, power=2)
     # Unequal weights stand for as many equal ones as have the same sum and the same variance when
     # they are drawn.
     unit = np.divide(squares, mass, out=np.ones(8), where=mass > 0)
@@ -163,21 +175,31 @@ def _counted(
 ) -> Placed:
     key = place * 2
     key += label.astype(np.int8)
-    # Counting whole rows is quicker than adding their weights.
-    even = bool(weight[0] == weight.min() == weight.max())
-    mass = np.bincount(key, None if even else weight, minlength=2 * places).astype(np.float64)
-    if even:
-        mass *= weight[0]
-    return Placed(key, mass.reshape(-1, 2))
+    return Placed(key, _summed(key, weight, 2 * places).reshape(-1, 2))
 
 
-def _blur(mass: FloatArray) -> float:
-    """Return the most that rows of one place can err the figures by, taken for tied."""
+def _summed(
+    key: npt.NDArray[np.integer[Any]], weight: FloatArray, size: int, *, power: int = 1
+) -> FloatArray:
+    """Return the sum of the weights, or of a power of them, of each key."""
+    if weight[0] == weight.min() == weight.max():
+        # Counting rows is quicker than adding their weights.
+        counts = np.bincount(key, minlength=size).astype(np.float64)
+        return counts * float(weight[0]) ** power
+    return np.bincount(key, weight**power, minlength=size).astype(np.float64)
+
+
+def _full(mass: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return the cells that must be told apart, lest rows taken for tied blur a figure."""
     wrong, right = mass[:, 0], mass[:, 1]
     flagged = _from_top(mass.sum(axis=1))
     share = right / right.sum()
     by_rank = np.divide(wrong, flagged, out=np.zeros_like(wrong), where=flagged > 0)
-    return float(max((share * wrong).sum() / wrong.sum(), (share * by_rank).sum()))
+    blur = share * np.maximum(wrong / wrong.sum(), by_rank)
+    limit = float(blur.max())
+    while float(blur[blur <= limit].sum()) > _BLUR:
+        limit /= 2
+    return np.asarray(blur > limit)
 
 
 def _from_top(values: FloatArray) -> FloatArray:

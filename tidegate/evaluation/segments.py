@@ -12,7 +12,7 @@ Bretz, Maurer, Brannath and Posch, "A graphical approach to sequentially rejecti
 procedures", Statistics in Medicine 28, 2009.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -45,26 +45,12 @@ def choose_by_segment(
         acted on there.
     """
     names = np.array([segment_name(value) for value in segments], dtype=object)
-    found: dict[str, tuple[float, Choice]] = {}
     members = {name: names == name for name in sorted(set(names))}
-    open_segments = list(members)
-    risk = dict.fromkeys(open_segments, (1 - policy.confidence) / len(open_segments))
-    while open_segments:
-        for name in open_segments:
-            own = policy.model_copy(update={"confidence": 1 - risk[name]})
-            part = tuple(values[members[name]] for values in rows)
-            found[name] = (risk[name], choose((part[0], part[1], part[2]), own))
-        done = [
-            name
-            for name in open_segments
-            if policy.objective == "max_recall"
-            and _exhausted(found[name][1].threshold, int(members[name].sum()))
-        ]
-        open_segments = [name for name in open_segments if name not in done]
-        if not done:
-            break
-        for name in open_segments:
-            risk[name] += sum(risk[other] for other in done) / len(open_segments)
+    parts = {
+        name: (rows[0][inside], rows[1][inside], rows[2][inside])
+        for name, inside in members.items()
+    }
+    found = choose_together(parts, dict.fromkeys(parts, policy))
     return tuple(
         SegmentThreshold(
             segment=name,
@@ -76,6 +62,44 @@ def choose_by_segment(
         )
         for name, (spent, choice) in sorted(found.items())
     )
+
+
+def choose_together(
+    parts: Mapping[str, Rows], policies: Mapping[str, PolicyConfig]
+) -> dict[str, tuple[float, Choice]]:
+    """Choose a threshold for each part, all promises together at the policies' one confidence.
+
+    Parameters
+    ----------
+    parts : mapping
+        Score, label and weight of each part's rows; parts may share rows.
+    policies : mapping
+        What each part's threshold must keep.
+
+    Returns
+    -------
+    dict
+        The risk that each part spent, and its choice.
+    """
+    found: dict[str, tuple[float, Choice]] = {}
+    still_open = list(parts)
+    risk = {name: (1 - policies[name].confidence) / len(still_open) for name in still_open}
+    while still_open:
+        for name in still_open:
+            own = policies[name].model_copy(update={"confidence": 1 - risk[name]})
+            found[name] = (risk[name], choose(parts[name], own))
+        done = [
+            name
+            for name in still_open
+            if policies[name].objective == "max_recall"
+            and _exhausted(found[name][1].threshold, parts[name][0].size)
+        ]
+        still_open = [name for name in still_open if name not in done]
+        if not done:
+            break
+        for name in still_open:
+            risk[name] += sum(risk[other] for other in done) / len(still_open)
+    return found
 
 
 def _exhausted(threshold: Threshold | None, rows: int) -> bool:

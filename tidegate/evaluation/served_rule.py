@@ -17,8 +17,8 @@ def served_rule(report: EvaluationReport, policy: PolicyConfig) -> DecisionRule:
     ----------
     report : EvaluationReport
         What was chosen: the lower end of the review band (its upper end is the threshold), the
-        segments' thresholds, the calibration map, and the map to the scale of the model in
-        service.
+        segments' and the classes' thresholds, the calibration map, and the map to the scale of the
+        model in service.
     policy : PolicyConfig
         Names the segment column.
     """
@@ -29,6 +29,10 @@ def served_rule(report: EvaluationReport, policy: PolicyConfig) -> DecisionRule:
         review_threshold=report.review.threshold if report.review else None,
         segment_column=policy.segments if report.segments else None,
         segment_thresholds=_by_segment(report.segments),
+        class_thresholds={
+            of.name: None if of.threshold is None or of.refuted else of.threshold.value
+            for of in report.class_thresholds
+        },
         calibration=calibration,
         scale=report.score_reference,
     )

@@ -23,10 +23,12 @@ from tidegate.evaluation.measurement import rows_of
 from tidegate.evaluation.model_card import model_card
 from tidegate.evaluation.objectives import choose
 from tidegate.evaluation.report import render_report
+from tidegate.evaluation.served_scores import as_served, cascade_of
 from tidegate.evaluation.slices import confident_errors, worst_slices
 from tidegate.records import (
     BaselineModel,
     Candidate,
+    CascadeReport,
     DecisionRule,
     EvaluationReport,
     FunctionalReport,
@@ -39,8 +41,8 @@ from tidegate.store import (
     new_directory,
     read_record,
     read_table,
-    write_bytes,
     write_record,
+    write_table,
     write_text,
 )
 
@@ -72,8 +74,13 @@ def evaluate_candidate(
     """
     candidate = read_record(folder / "candidate.json", Candidate)
     validation = read_table(folder / "scored" / "validation.parquet")
-    crossfit = folder / "scored" / "crossfit.parquet"
+    crossfit_path = folder / "scored" / "crossfit.parquet"
     holdout = read_table(folder / "scored" / "holdout.parquet")
+    crossfit = read_table(crossfit_path) if crossfit_path.is_file() else None
+    agreement_path = folder / "light" / "agreement.parquet"
+    agreement = read_table(agreement_path) if agreement_path.is_file() else None
+    cascade = cascade_of(validation, holdout, agreement, crossfit, policy)
+    validation, holdout = (as_served(table, cascade) for table in (validation, holdout))
     report = evaluate(
         validation,
         holdout,
@@ -83,7 +90,7 @@ def evaluate_candidate(
         name=candidate.name,
         algorithm=candidate.algorithm,
         prevalence=candidate.prevalence,
-        crossfit=read_table(crossfit) if crossfit.is_file() else None,
+        crossfit=crossfit,
     )
     report = report.model_copy(
         update={
@@ -91,7 +98,8 @@ def evaluate_candidate(
                 holdout, groups=candidate.groups, threshold=report.threshold, policy=policy
             ),
             "confident_errors": confident_errors(holdout, report.threshold),
-            "functional": _functional(folder, report, policy),
+            "functional": _functional(folder, cascade, report, policy),
+            "cascade": cascade,
         }
     )
     kept = None if model_store is None else model_store / candidate.name
@@ -103,7 +111,8 @@ def evaluate_candidate(
     with new_directory(out) as target:
         for table in sorted((folder / "scored").glob("*.parquet")):
             if table.stem in _SHOWN_TABLES:
-                write_bytes(target / "scored" / table.name, table.read_bytes())
+                scored = as_served(read_table(table), cascade)
+                write_table(target / "scored" / table.name, scored)
         write_record(target / "evaluation.json", report)
     if kept is not None:
         add_to_history(kept, _entry(report, run_digest, holdout_digest))
@@ -129,18 +138,23 @@ def _with_golden_set(
         rule=rule,
     )
     found = measure_golden_set(
-        read_table(path), report.threshold, beside, policy=policy, history=past
+        as_served(read_table(path), report.cascade),
+        report.threshold,
+        beside,
+        policy=policy,
+        history=past,
     )
     return report.model_copy(update={"golden_set": found})
 
 
 def _functional(
-    folder: Path, report: EvaluationReport, policy: PolicyConfig
+    folder: Path, cascade: CascadeReport | None, report: EvaluationReport, policy: PolicyConfig
 ) -> FunctionalReport | None:
     path = folder / "scored" / "functional.parquet"
     if not path.is_file():
         return None
-    return functional_report(read_table(path), report.threshold, confidence=policy.confidence)
+    scored = as_served(read_table(path), cascade)
+    return functional_report(scored, report.threshold, confidence=policy.confidence)
 
 
 def _with_uses(report: EvaluationReport, uses: int, policy: PolicyConfig) -> EvaluationReport:

@@ -18,7 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from tidegate.features.sparse_rows import joined
 from tidegate.records import FeatureBlock
+
+Places = npt.NDArray[np.intp]
 
 #: What a text column holds beyond its terms, and every other column: small, and always kept.
 ALWAYS = frozenset({"statistics", "tabular"})
@@ -56,6 +59,9 @@ class Blocks:
         is called at most once a block.
     texts : callable
         Returns the cleaned text columns by name, for models that read text itself.
+    narrowed : callable, optional
+        ``narrowed(places)`` returns some of the rows as features that are not computed yet;
+        without it a block is read whole before rows are taken of it.
     """
 
     def __init__(
@@ -64,11 +70,13 @@ class Blocks:
         blocks: Sequence[FeatureBlock],
         read: Callable[[FeatureBlock], Any],
         texts: Callable[[], Mapping[str, Sequence[str]]],
+        narrowed: "Callable[[Places], Blocks] | None" = None,
     ) -> None:
         self.rows = rows
         self.blocks = tuple(blocks)
         self._read = read
         self._texts = texts
+        self._narrowed = narrowed
         self._parts: dict[str, Any] = {}
         self._joined: dict[tuple[str, ...], Any] = {}
 
@@ -77,10 +85,7 @@ class Blocks:
         chosen = chosen_blocks(self.blocks, families)
         key = tuple(block.name for block in chosen)
         if key not in self._joined:
-            parts = [sparse.csr_matrix(self.part(block)) for block in chosen]
-            X = parts[0] if len(parts) == 1 else sparse.hstack(parts, format="csr")
-            X.sort_indices()
-            self._joined[key] = X
+            self._joined[key] = joined([self.part(block) for block in chosen])
         return self._joined[key]
 
     def dense(self, families: str) -> npt.NDArray[np.float32]:
@@ -100,7 +105,11 @@ class Blocks:
         return self._texts()
 
     def take(self, index: npt.NDArray[Any]) -> "Blocks":
-        """Return some rows, by position or by mask, in that order."""
+        """Return some rows, by position or by mask, in that order.
+
+        What is computed already is shared; the rest is computed for these rows alone where the
+        features come from a featurizer.
+        """
         places = np.flatnonzero(index) if index.dtype == bool else index
 
         def texts() -> Mapping[str, Sequence[str]]:
@@ -109,7 +118,17 @@ class Blocks:
                 for name, column in self.texts().items()
             }
 
-        return Blocks(len(places), self.blocks, lambda block: self.part(block)[places], texts)
+        fresh = None if self._narrowed is None else self._narrowed(places)
+
+        def read(block: FeatureBlock) -> Any:
+            if fresh is None or block.name in self._parts:
+                return self.part(block)[places]
+            return fresh.part(block)
+
+        def narrowed(inner: Places) -> Blocks:
+            return self.take(places[inner])
+
+        return Blocks(len(places), self.blocks, read, texts, narrowed)
 
 
 def blocks_of(X: Any, *, family: str = "words") -> Blocks:

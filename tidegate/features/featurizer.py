@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tidegate import store
 from tidegate.config import CleaningConfig, FeatureConfig
 from tidegate.errors import BadInput
-from tidegate.features.blocks import TERMS, Blocks
+from tidegate.features.blocks import TERMS, Blocks, Places
 from tidegate.features.catalogue import transformer, transformers
 from tidegate.features.cleaning import VERSION, clean
 from tidegate.features.interface import ColumnTransformer
@@ -163,8 +163,16 @@ class Featurizer:
                 if column.kind == "text"
             }
 
+        def narrowed(places: Places) -> Blocks:
+            def read_some(block: FeatureBlock) -> Any:
+                found = self._fitted[block.name]
+                values = column_values(block.column, transformer(found.transformer).raw)
+                return found.fitted.transform(_at(values, places))
+
+            return Blocks(len(places), self.blocks, read_some, texts)
+
         rows = len(column_values(self.columns[0].name, raw=True))
-        return Blocks(rows, self.blocks, read, texts)
+        return Blocks(rows, self.blocks, read, texts, narrowed)
 
     def feature_names(self) -> list[str]:
         """Return ``column:transformer:feature`` for every feature, in order."""
@@ -273,6 +281,13 @@ class _Reader:
             if self._changed is not None:
                 self._changed.update({f"{column}:{rule}": n for rule, n in counts.items()})
         return self._cleaned[column]
+
+
+def _at(values: Any, places: Places) -> Sequence[Any]:
+    """Return some values of a column, whether it is a list or of a frame."""
+    if hasattr(values, "iloc"):
+        return cast(Sequence[Any], values.iloc[places])
+    return [values[int(place)] for place in places]
 
 
 def _values(frame: Table, column: str) -> Sequence[Any]:

@@ -17,6 +17,7 @@ from tidegate.features import grams
 from tidegate.features.cells import as_text
 from tidegate.features.grams import Cut
 from tidegate.features.interface import State, Transformer
+from tidegate.features.sparse_rows import counted
 from tidegate.features.text import unit_rows
 
 
@@ -69,13 +70,11 @@ class HashedBlock:
 
     def _transform_chunk(self, texts: Sequence[str]) -> Any:
         _, found = self._cut(texts)
-        row = np.concatenate([gram.row for gram in found]).astype(np.int32)
+        row = np.concatenate([gram.row for gram in found])
         # The highest bits of a hash are mixed best.
         shift = np.uint64(grams.HASH_BITS - self._bits)
         column = np.concatenate([gram.hashes >> shift for gram in found]).astype(np.int32)
-        ones = np.ones(row.size, dtype=np.float32)
-        shape = (len(texts), 1 << self._bits)
-        return unit_rows(sparse.csr_matrix((ones, (row, column)), shape=shape))
+        return unit_rows(counted(row, column, (len(texts), 1 << self._bits)))
 
     def get_feature_names_out(self) -> Sequence[str]:
         """Return h0, h1, ...: a hash cannot be read back."""

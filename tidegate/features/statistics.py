@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from tidegate.config import FeatureConfig
 from tidegate.features.cleaning import RULES, bounded_text
 from tidegate.features.interface import State, Transformer
+from tidegate.features.sparse_rows import of_dense
 
 _WORD = re.compile(r"\w+")
 _MARKS = {
@@ -126,7 +126,7 @@ class StatisticsBlock:
         scale = np.divide(1.0, self._deviation, out=np.zeros(len(NAMES)), where=varies)
         table = (_table(values) - self._mean) * scale
         table = np.clip(table, -_MAX_DEVIATIONS, _MAX_DEVIATIONS) / math.sqrt(len(NAMES))
-        return sparse.csr_matrix(table.astype(np.float32))
+        return of_dense(table.astype(np.float32))
 
     def get_feature_names_out(self) -> Sequence[str]:
         """Return the names of the statistics."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
 
 from tidegate.config import FeatureConfig
 from tidegate.features.cells import as_category, as_numbers
 from tidegate.features.interface import State, Transformer
+from tidegate.features.sparse_rows import csr_of, of_dense
 
 # A value beyond ten standard deviations says "very large"; how large would only swamp the rest.
 _MAX_DEVIATIONS = 10.0
@@ -56,7 +56,7 @@ class NumericBlock:
                 offsets = np.where(missing, 0.0, numbers / self._unit - self._median)
                 scaled = (offsets - self._mean) / self._deviation
             block[:, 0] = np.clip(scaled, -_MAX_DEVIATIONS, _MAX_DEVIATIONS)
-        return sparse.csr_matrix(block)
+        return of_dense(block)
 
     def get_feature_names_out(self) -> Sequence[str]:
         """Return the names of the two features."""
@@ -97,10 +97,8 @@ class CategoricalBlock:
     def transform(self, values: Sequence[Any]) -> Any:
         """Return the one-hot rows, CSR float32 of shape (rows, categories + 2)."""
         slots = np.array([self._slot(as_category(value)) for value in values], dtype=np.int32)
-        return sparse.csr_matrix(
-            (np.ones(slots.size, dtype=np.float32), slots, np.arange(slots.size + 1)),
-            shape=(slots.size, len(self._categories) + 2),
-        )
+        ones, ends = np.ones(slots.size, dtype=np.float32), np.arange(slots.size + 1)
+        return csr_of(ones, slots, ends, (slots.size, len(self._categories) + 2))
 
     def _slot(self, name: str | None) -> int:
         others = len(self._categories)

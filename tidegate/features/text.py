@@ -12,6 +12,7 @@ from tidegate.features import grams
 from tidegate.features.cells import as_text
 from tidegate.features.grams import Cut, Hashes
 from tidegate.features.interface import State, Transformer
+from tidegate.features.sparse_rows import counted
 
 # A vocabulary is learned from at most so many characters, in rows spread evenly over training.
 MAX_FIT_CHARACTERS = 50_000_000
@@ -20,6 +21,10 @@ _MIN_UNMERGED = 500_000
 # Distinct grams that are counted; beyond it the rarest so far are forgotten, as lossy counting
 # does (Manku & Motwani, 2002): far from the most frequent ones that are kept in the end.
 _MAX_DISTINCT = 4_000_000
+
+
+# Of so few grams, those of some rows, each is looked for in one call; of more, bucket by bucket.
+_FEW = 3000
 
 
 class Vocabulary:
@@ -42,6 +47,10 @@ class Vocabulary:
 
     def find(self, hashes: Hashes) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.int32]]:
         """Return the places of the known grams, ascending, and the columns of these."""
+        if hashes.size <= _FEW and self._sorted.size:
+            place = np.minimum(np.searchsorted(self._sorted, hashes), self._sorted.size - 1)
+            known = np.flatnonzero(self._sorted[place] == hashes)
+            return known, self._column[place[known]]
         bucket = (hashes >> self._shift).astype(np.intp)
         at, end = self._first[bucket], self._first[bucket + 1]
         places, columns = [], []
@@ -166,16 +175,9 @@ class TextBlock:
 
     def _transform_chunk(self, texts: Sequence[str]) -> Any:
         _, found = self._cut(texts)
-        rows, columns = [], []
-        for gram in found:
-            places, known = self._vocabulary.find(gram.hashes)
-            rows.append(gram.row[places])
-            columns.append(known)
-        row, column = np.concatenate(rows).astype(np.int32), np.concatenate(columns)
-        counts = sparse.csr_matrix(
-            (np.ones(row.size, dtype=np.float32), (row, column)),
-            shape=(len(texts), len(self._terms)),
-        )
+        places, column = self._vocabulary.find(np.concatenate([gram.hashes for gram in found]))
+        row = np.concatenate([gram.row for gram in found])[places]
+        counts = counted(row, column, (len(texts), len(self._terms)))
         return unit_rows(counts, self._idf)
 
     def get_feature_names_out(self) -> Sequence[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tidegate.features.blocks import Blocks
+from tidegate.features.sparse_rows import picked
 from tidegate.models.interface import (
     Algorithm,
     Evaluation,
@@ -147,9 +148,7 @@ class BoostedModel:
     def _chosen(self, X: Blocks) -> Any:
         # XGBoost takes an absent entry for missing and a stored zero for a value; a zero must
         # mean the same however the row came to be.
-        chosen = X.csr(self._features)[:, self._columns]
-        chosen.eliminate_zeros()
-        return chosen
+        return picked(X.csr(self._features), self._columns)
 
     def _settings(self) -> dict[str, Any]:
         chosen_by_search = {k: v for k, v in self._params.items() if k not in _OURS}

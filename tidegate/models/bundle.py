@@ -131,7 +131,7 @@ def write_bundle(
     target : Target
         What the model's outputs mean.
     drift_reference : DataFrame, optional
-        Projected rows that the drift check compares with, from `drift_reference`.
+        Rows that the drift check compares with, from `tidegate.models.watched`.
     """
     with store.new_directory(folder) as scratch:
         shutil.copytree(featurizer_folder, scratch / _FEATURIZER)
@@ -265,41 +265,6 @@ def read_manifest(folder: Path) -> BundleManifest:
             if path.is_file() and path.relative_to(folder).as_posix() not in manifest.files:
                 raise BadInput(str(path), "is not in bundle.json", "remove it")
     return manifest
-
-
-def drift_reference(featurizer: Featurizer, frame: Any, *, max_rows: int, seed: int) -> Any:
-    """Return projected rows that the featurizer has not seen, the norm of the drift check.
-
-    Parameters
-    ----------
-    featurizer : Featurizer
-        Fitted on training rows.
-    frame : DataFrame
-        The validation rows: training rows would flatter, because the vocabulary is theirs.
-    max_rows : int
-        Rows to keep, chosen at random when there are more.
-    seed : int
-        Of that choice.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``component_00``, ``component_01``, ... float32, rows in the frame's order.
-    """
-    chosen = np.arange(len(frame))
-    if len(frame) > max_rows:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(frame), max_rows, replace=False))
-    return projected_table(featurizer, frame.iloc[chosen])
-
-
-def projected_table(featurizer: Featurizer, frame: Any) -> Any:
-    """Return a frame's rows projected, under the column names of the drift reference."""
-    import pandas as pd
-
-    projected = featurizer.project(frame)
-    return pd.DataFrame(
-        projected, columns=[f"component_{number:02d}" for number in range(projected.shape[1])]
-    )
 
 
 def _probe_scores(

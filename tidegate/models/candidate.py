@@ -1,5 +1,6 @@
 """The candidate: a bundle of the winning trial, and what it and the baseline score."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,19 +9,23 @@ import numpy as np
 from tidegate.errors import BadInput
 from tidegate.features.featurizer import Featurizer
 from tidegate.features.matrices import load_features
-from tidegate.models.bundle import Bundle, drift_reference, load_bundle, write_bundle
+from tidegate.models.bundle import DRIFT_REFERENCE, Bundle, load_bundle, write_bundle
+from tidegate.models.cascade import CASCADE, Cascade, Stage
 from tidegate.models.catalogue import load_model
 from tidegate.models.interface import Model
 from tidegate.models.scoring import score_table, scored_rows, with_outputs
 from tidegate.models.slice_columns import slice_columns
 from tidegate.models.target import score_of
+from tidegate.models.watched import drift_reference
 from tidegate.records import (
     GROUP_PREFIX,
     ID,
     LABEL,
+    LIGHT,
     WEIGHT,
     BaselineModel,
     Candidate,
+    CascadeReport,
     SearchResult,
     Snapshot,
     SplitName,
@@ -28,8 +33,10 @@ from tidegate.records import (
 )
 from tidegate.store import new_directory, read_record, read_table, write_record, write_table
 
-_DRIFT_REFERENCE_ROWS = 2000
-_CROSSFIT = "crossfit.npz"
+_DRIFT_REFERENCE_ROWS = 5000
+_CROSSFIT, _DISTILLED = "crossfit.npz", "distilled"
+#: Of a candidate: what the search's ``distilled`` folder held.
+LIGHT_FOLDER = "light"
 _JUDGED_ON: tuple[SplitName, ...] = ("validation", "holdout")
 _GOLDEN, _FUNCTIONAL = "golden.parquet", "functional.parquet"
 
@@ -59,6 +66,8 @@ def assemble_candidate(
         where the search scored the training rows by models of their folds,
         ``scored/golden.parquet`` and ``baseline/golden.parquet`` where there is a golden set, and
         ``scored/functional.parquet`` where there are functional tests (without their texts).
+        Where the search distilled a light model of two classes, its folder stands under
+        ``light`` and its score beside the bundle's in every scored table.
     """
     data = read_record(snapshot / "snapshot.json", Snapshot)
     result = read_record(search / "search.json", SearchResult)
@@ -67,10 +76,11 @@ def assemble_candidate(
     with new_directory(out) as folder:
         bundle = _bundle_trial(folder / "bundle", best, name, data, snapshot, features, search)
         with_whom, other = _loaded_baseline(baseline, data)
+        light = _Light(search / _DISTILLED, bundle)
         for split in _JUDGED_ON:
             rows = read_table(snapshot / f"{split}.parquet")
             outputs = bundle.outputs(rows)
-            scored = scored_rows(rows, score_of(data.target, outputs))
+            scored = light.beside(scored_rows(rows, score_of(data.target, outputs)), rows)
             if split == "holdout":
                 scored = scored.assign(**slice_columns(rows, data.columns))
             write_table(
@@ -86,7 +96,7 @@ def assemble_candidate(
             write_table(folder / "baseline" / f"{split}.parquet", scored)
         if (snapshot / _GOLDEN).is_file():
             rows = read_table(snapshot / _GOLDEN)
-            write_table(folder / "scored" / _GOLDEN, score_table(bundle, rows))
+            write_table(folder / "scored" / _GOLDEN, light.beside(score_table(bundle, rows), rows))
             if other is not None:
                 score = other.score(rows)
             else:
@@ -97,10 +107,12 @@ def assemble_candidate(
             rows = read_table(snapshot / _FUNCTIONAL)
             inputs = [column.name for column in data.columns]
             scored = rows.drop(columns=inputs).assign(score=bundle.score(rows[inputs]))
-            write_table(folder / "scored" / _FUNCTIONAL, scored)
+            write_table(folder / "scored" / _FUNCTIONAL, light.beside(scored, rows))
         if (search / _CROSSFIT).is_file():
             crossfit = _crossfit_table(search / _CROSSFIT, snapshot)
             write_table(folder / "scored" / "crossfit.parquet", crossfit)
+        if light.there:
+            shutil.copytree(search / _DISTILLED, folder / LIGHT_FOLDER)
         candidate = Candidate(
             name=name,
             algorithm=best.algorithm,
@@ -111,6 +123,68 @@ def assemble_candidate(
         )
         write_record(folder / "candidate.json", candidate)
     return candidate
+
+
+class _Light:
+    """The distilled model, if there is one that can stand before the bundle's."""
+
+    def __init__(self, distilled: Path, bundle: Bundle) -> None:
+        binary = bundle.manifest.target.kind == "binary"
+        self.there = binary and (distilled / "result.json").is_file()
+        self._featurizer = bundle.featurizer
+        self._stage = _light_stage(distilled) if self.there else None
+
+    def beside(self, scored: Any, rows: Any) -> Any:
+        """Return a scored table with the light model's score of the same rows."""
+        if self._stage is None:
+            return scored
+        X = self._featurizer.transform(rows)
+        return scored.assign(**{LIGHT: self._stage.model.predict_proba(X)[:, 1]})
+
+
+def _light_stage(distilled: Path) -> Stage:
+    student = read_record(distilled / "result.json", TrialResult)
+    model = load_model(student.algorithm, distilled / "model")
+    return Stage(student.algorithm, student.params, model)
+
+
+def served_bundle(candidate: Path, report: CascadeReport | None, out: Path) -> Path:
+    """Return the bundle that serves: the candidate's own, or a cascade of it written to `out`.
+
+    Parameters
+    ----------
+    candidate : Path
+        What `assemble_candidate` wrote.
+    report : CascadeReport, optional
+        Evaluation's; without a pass-through score the heavy model serves alone.
+    out : Path
+        Where a cascade's bundle goes; it has no threshold yet.
+    """
+    source = candidate / "bundle"
+    if report is None or report.pass_through is None:
+        return source
+    bundle = load_bundle(source)
+    manifest = bundle.manifest
+    heavy = Stage(manifest.algorithm, manifest.params, bundle.model)
+    light = _light_stage(candidate / LIGHT_FOLDER)
+    write_bundle(
+        out,
+        name=manifest.name,
+        algorithm=CASCADE,
+        params={
+            "heavy": heavy.algorithm,
+            "light": light.algorithm,
+            "pass_through": report.pass_through,
+        },
+        model=Cascade(light, heavy, report.curve),
+        featurizer_folder=source / "featurizer",
+        columns=manifest.inputs,
+        snapshot_digest=manifest.snapshot_digest,
+        source_digest=manifest.source_digest,
+        target=manifest.target,
+        drift_reference=read_table(source / DRIFT_REFERENCE),
+    )
+    return out
 
 
 def _crossfit_table(path: Path, snapshot: Path) -> Any:
@@ -151,19 +225,28 @@ def _bundle_trial(
     featurizer_folder = features / "featurizer"
     # Validation rows: the featurizer was fitted on the training rows and flatters them.
     unseen = read_table(snapshot / "validation.parquet")
-    featurizer = Featurizer.load(featurizer_folder)
+    featurizer, model = Featurizer.load(featurizer_folder), _fitted(search, trial)
+    reference = drift_reference(
+        featurizer,
+        model,
+        unseen,
+        columns=data.columns,
+        target=data.target,
+        max_rows=_DRIFT_REFERENCE_ROWS,
+        seed=0,
+    )
     write_bundle(
         folder,
         name=name,
         algorithm=trial.algorithm,
         params=trial.params,
-        model=_fitted(search, trial),
+        model=model,
         featurizer_folder=featurizer_folder,
         columns=data.columns,
         snapshot_digest=data.digest,
         source_digest=data.source_digest,
         target=data.target,
-        drift_reference=drift_reference(featurizer, unseen, max_rows=_DRIFT_REFERENCE_ROWS, seed=0),
+        drift_reference=reference,
     )
     return load_bundle(folder)
 

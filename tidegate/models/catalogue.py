@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tidegate.errors import BadInput
 from tidegate.models.boosted import XGBOOST
+from tidegate.models.cascade import CASCADE, Cascade
 from tidegate.models.encoder import ENCODER
 from tidegate.models.ensemble import ENSEMBLE, Ensemble
 from tidegate.models.interface import Algorithm, Model
@@ -74,7 +75,7 @@ def learnable(name: str) -> Algorithm:
 
 
 def load_model(name: str, folder: Path) -> Model:
-    """Return the fitted model of an algorithm, or the ensemble, that ``save(folder)`` wrote.
+    """Return the fitted model of an algorithm, ensemble or cascade that ``save(folder)`` wrote.
 
     Raises
     ------
@@ -83,4 +84,6 @@ def load_model(name: str, folder: Path) -> Model:
     """
     if name == ENSEMBLE:
         return Ensemble.load(folder, load_model)
+    if name == CASCADE:
+        return Cascade.load_from(folder, load_model)
     return algorithm(name).load(folder)

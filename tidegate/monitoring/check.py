@@ -9,7 +9,9 @@ from typing import Any
 import tidegate
 from tidegate.config import MonitorConfig
 from tidegate.errors import BadInput
-from tidegate.monitoring.window import Projected, read_comparable, require_rows, write_window
+from tidegate.monitoring.detection import detect_drift
+from tidegate.monitoring.open_tests import OpenTests
+from tidegate.monitoring.window import Watched, read_comparable, require_rows, write_window
 from tidegate.records import DriftReport
 from tidegate.store import read_record, write_record
 
@@ -50,7 +52,8 @@ def check_drift(
     """
     from tidegate.models.bundle import DRIFT_REFERENCE, load_bundle
 
-    _require_environment(python)
+    if config.engine == "alibi":
+        _require_environment(python)
     bundle = load_bundle(bundle_folder)
     report = compare_window(
         bundle,
@@ -65,27 +68,44 @@ def check_drift(
 
 
 def compare_window(
-    bundle: Projected,
+    bundle: Watched,
     frame: Any,
     *,
     reference: Path,
     bundle_version: str,
     config: MonitorConfig,
     python: Path,
+    level: float | None = None,
 ) -> DriftReport:
-    """Project rows and test them in the drift environment; see `check_drift`."""
-    _require_environment(python)
+    """Write what is watched of rows, and test it; see `check_drift`.
+
+    Alibi Detect's tests run in the drift environment, the open ones here. `level` is the whole
+    check's, `config.p_value` unless given.
+    """
+    if config.engine == "alibi":
+        _require_environment(python)
     require_rows(len(frame), "window", config.min_rows, "take a longer window")
+    level = config.p_value if level is None else level
     with tempfile.TemporaryDirectory(prefix="tidegate-drift-") as scratch:
         folder = Path(scratch)
-        write_window(bundle, frame, folder / "window.parquet")
+        window = folder / "window.parquet"
+        write_window(bundle, frame, window)
         # Bad input is found before the child spends seconds on its imports.
-        read_comparable(reference, folder / "window.parquet", min_rows=config.min_rows)
+        before, after = read_comparable(reference, window, min_rows=config.min_rows)
+        if config.engine == "open":
+            return detect_drift(
+                before,
+                after,
+                engine=OpenTests(config.seed),
+                level=level,
+                config=config,
+                bundle_version=bundle_version,
+            )
         # Only this package may be seen from there, never the libraries installed around it.
         (folder / "path").mkdir()
         (folder / "path" / "tidegate").symlink_to(Path(tidegate.__file__).resolve().parent)
-        command = [str(python), "-m", "tidegate.monitoring.drift"]
-        command += ["--reference", str(reference), "--window", str(folder / "window.parquet")]
+        command = [str(python), "-m", "tidegate.monitoring.drift", "--level", repr(level)]
+        command += ["--reference", str(reference), "--window", str(window)]
         command += ["--out", str(folder / "drift.json"), "--bundle-version", bundle_version]
         command += ["--settings", config.model_dump_json()]
         _run(command, path=folder / "path")
@@ -94,7 +114,11 @@ def compare_window(
 
 def _require_environment(python: Path) -> None:
     if not python.exists():
-        raise BadInput(str(python), "no drift environment here", "run `make setup`")
+        raise BadInput(
+            str(python),
+            "no drift environment here",
+            "run `make setup`, or set monitor.engine: open",
+        )
 
 
 def _run(command: list[str], *, path: Path) -> None:

@@ -1,155 +1,123 @@
-"""Has a window moved away from the training reference; run in the drift environment.
+"""Alibi Detect's tests, in the environment of their own that they need.
 
 ``python -m tidegate.monitoring.drift --reference R.parquet --window W.parquet --out drift.json …``
 
-This is the one module that imports Alibi Detect, which cannot be installed beside KServe and
-therefore has an environment of its own; `tidegate.monitoring.check` starts it there. Alibi Detect
-is under the Business Source License 1.1: free for non-production use, while production use needs
-a licence from Seldon. Nothing else of Tidegate depends on it.
+This is the one module that imports Alibi Detect, which cannot be installed beside KServe;
+`tidegate.monitoring.check` starts it there. Alibi Detect is under the Business Source License 1.1:
+free for non-production use, while production use needs a licence from Seldon. Nothing else of
+Tidegate depends on it, and ``monitor.engine: open`` does without.
 """
 
 import argparse
 import math
 import sys
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
 from tidegate.config import MonitorConfig
 from tidegate.errors import BadInput
+from tidegate.monitoring.detection import Counts, Found, Values, detect_drift
+from tidegate.monitoring.open_tests import OpenTests
 from tidegate.monitoring.window import read_comparable
-from tidegate.records import DriftReport, DriftTest
 from tidegate.store import write_record
 
-Values = npt.NDArray[np.float64]
-_TESTS = 2
+# Fewer permutations decide in nearly all windows; only where they leave a doubt are more made.
+_DOUBTFUL_P_VALUE = 0.05
 
 
-def detect_drift(
-    reference: Any, window: Any, *, config: MonitorConfig, bundle_version: str
-) -> DriftReport:
-    """Test a window against the reference, each feature alone and all of them together.
-
-    Two tests share ``config.p_value``, half each, so that a window like the reference is called
-    drifted at most that often: two-sample Kolmogorov-Smirnov per feature with Bonferroni's
-    correction (Alibi Detect's ``TabularDrift``, all rows), and the kernel two-sample test of
-    Gretton et al. (2012), maximum mean discrepancy under permutation (``MMDDrift``, at most
-    ``config.max_rows`` rows a side). The window has drifted when either test says so.
+class AlibiTests:
+    """See `tidegate.monitoring.detection.Engine`.
 
     Parameters
     ----------
-    reference, window : pandas.DataFrame
-        The same finite numeric columns.
-    config : MonitorConfig
-        Level, sizes and seed.
-    bundle_version : str
-        Goes into the report.
-
-    Raises
-    ------
-    BadInput
-        If the permutations are too few for the level, or nearly all rows are identical.
+    seed, permutations : int
+        Of the kernel test; it makes more permutations where these leave a doubt.
     """
-    started = time.perf_counter()
-    level = config.p_value / _TESTS
-    _require_permutations(config, level)
-    names = [str(name) for name in reference.columns]
-    before, after = reference.to_numpy(np.float64), window.to_numpy(np.float64)
-    tests = (
-        _tabular(before, after, names, level=level, moved=config.moved_features),
-        _kernel(before, after, level=level, config=config),
-    )
-    return DriftReport(
-        bundle_version=bundle_version,
-        drifted=any(test.drifted for test in tests),
-        reference_rows=len(before),
-        window_rows=len(after),
-        tests=tests,
-        seconds=round(time.perf_counter() - started, 3),
-    )
 
+    name = "alibi"
 
-def _require_permutations(config: MonitorConfig, level: float) -> None:
-    # Of m permutations the smallest p-value is 1 / (m + 1): with fewer the test never rejects.
-    needed = math.ceil(1 / level - 1 - 1e-9)
-    if config.permutations < needed:
-        raise BadInput(
-            "monitor.permutations",
-            f"{config.permutations} cannot show a p-value of {level:g}, half of monitor.p_value",
-            f"write {needed} or more",
+    def __init__(self, seed: int, permutations: int) -> None:
+        self._seed, self._permutations = seed, permutations
+
+    def continuous(self, before: Values, after: Values) -> list[Found]:
+        """Two-sample Kolmogorov-Smirnov per column (``KSDrift``)."""
+        from alibi_detect.cd import KSDrift
+
+        data = KSDrift(before).predict(after, drift_type="feature")["data"]
+        return [
+            Found(float(p_value), float(distance))
+            for p_value, distance in zip(data["p_val"], data["distance"], strict=True)
+        ]
+
+    def categorical(self, before: Counts, after: Counts) -> Found:
+        """Chi-square of homogeneity (``ChiSquareDrift``), Fisher's test of two (``FETDrift``)."""
+        from alibi_detect.cd import ChiSquareDrift, FETDrift
+
+        seen = (before + after) > 0
+        first, second = before[seen], after[seen]
+        if len(first) < 2 or not (first.sum() and second.sum()):
+            return Found(1.0, 0.0)
+        categories = np.arange(len(first))
+        sides = [np.repeat(categories, counts)[:, None] for counts in (first, second)]
+        if len(first) == 2:
+            detector = FETDrift(sides[0], alternative="two-sided")
+        else:
+            detector = ChiSquareDrift(sides[0], categories_per_feature={0: len(first)})
+        data = detector.predict(sides[1], drift_type="feature")["data"]
+        shares = [counts / counts.sum() for counts in (first, second)]
+        distance = float(np.abs(shares[0] - shares[1]).sum() / 2)
+        return Found(float(np.asarray(data["p_val"]).ravel()[0]), distance)
+
+    def kernel(self, before: Values, after: Values, *, level: float) -> Found:
+        """Maximum mean discrepancy under permutation (``MMDDrift``)."""
+        found = self._permuted(before, after, self._permutations)
+        wanted = math.ceil(2 / level)
+        if found.p_value <= _DOUBTFUL_P_VALUE and wanted > self._permutations:
+            # The second, longer test decides alone: a p-value of its own, whatever the first said.
+            found = self._permuted(before, after, wanted)
+        return found
+
+    def _permuted(self, before: Values, after: Values, permutations: int) -> Found:
+        import torch
+        from alibi_detect.cd.mmd import MMDDrift
+
+        torch.manual_seed(self._seed)
+        sides = [side.astype(np.float32) for side in (before, after)]
+        detector = MMDDrift(sides[0], backend="pytorch", n_permutations=permutations, device="cpu")
+        data = detector.predict(sides[1])["data"]
+        if not math.isfinite(data["distance"]):
+            raise BadInput(
+                "drift reference", "most of its rows are identical", "train on rows that differ"
+            )
+        # Alibi's p-value is the share of permutations at or above the distance and can be 0; with
+        # the observed order counted too the level holds (Phipson and Smyth, 2010).
+        as_far = round(data["p_val"] * permutations)
+        return Found((as_far + 1) / (permutations + 1), float(data["distance"]))
+
+    def classifier(self, before: Values, after: Values) -> tuple[Found, Values]:
+        """Logistic regression's scores of rows it has not seen (``ClassifierDrift``)."""
+        from alibi_detect.cd import ClassifierDrift
+        from sklearn.linear_model import LogisticRegression
+
+        model = LogisticRegression(C=0.1, class_weight="balanced", max_iter=200)
+        detector = ClassifierDrift(
+            before,
+            model,
+            backend="sklearn",
+            preds_type="probs",
+            binarize_preds=False,
+            train_size=0.5,
+            seed=self._seed,
         )
-
-
-def _tabular(
-    before: Values, after: Values, names: Sequence[str], *, level: float, moved: int
-) -> DriftTest:
-    from alibi_detect.cd.tabular import TabularDrift
-
-    with warnings.catch_warnings():
-        # It warns that all features are taken as numeric, which they are.
-        warnings.filterwarnings("ignore", message="No `categories_per_feature`")
-        detector = TabularDrift(before, p_val=level, correction="bonferroni")
-    data = detector.predict(after, drift_type="batch")["data"]
-    distances = np.asarray(data["distance"], dtype=np.float64)
-    p_values = np.asarray(data["p_val"], dtype=np.float64)
-    threshold = float(data["threshold"])
-    farthest = [int(i) for i in np.argsort(-distances, kind="stable") if p_values[i] < threshold]
-    return DriftTest(
-        name="kolmogorov_smirnov_per_feature",
-        features=len(names),
-        drifted=bool(data["is_drift"]),
-        p_value=float(p_values.min()),
-        threshold=threshold,
-        distance=float(distances.max()),
-        moved_features=tuple(names[i] for i in farthest[:moved]),
-    )
-
-
-def _kernel(before: Values, after: Values, *, level: float, config: MonitorConfig) -> DriftTest:
-    import torch
-    from alibi_detect.cd.mmd import MMDDrift
-
-    torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
-    # One kernel width serves all features, so each is put on the scale of the reference.
-    centre, spread = before.mean(axis=0), before.std(axis=0)
-    spread[spread == 0] = 1.0
-    sides = [
-        ((_sample(side, config.max_rows, rng) - centre) / spread).astype(np.float32)
-        for side in (before, after)
-    ]
-    detector = MMDDrift(
-        sides[0], backend="pytorch", p_val=level, n_permutations=config.permutations, device="cpu"
-    )
-    data = detector.predict(sides[1])["data"]
-    if not math.isfinite(data["distance"]):
-        raise BadInput(
-            "drift reference", "most of its rows are identical", "train on rows that differ"
-        )
-    # Alibi's p-value is the share of permutations at or above the distance and can be 0; with the
-    # observed order counted too the level holds (Phipson and Smyth, 2010).
-    as_far = round(data["p_val"] * config.permutations)
-    p_value = (as_far + 1) / (config.permutations + 1)
-    return DriftTest(
-        name="maximum_mean_discrepancy",
-        features=before.shape[1],
-        drifted=p_value <= level,
-        p_value=p_value,
-        threshold=level,
-        distance=float(data["distance"]),
-    )
-
-
-def _sample(values: Values, rows: int, rng: np.random.Generator) -> Values:
-    if len(values) <= rows:
-        return values
-    return values[np.sort(rng.choice(len(values), size=rows, replace=False))]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = detector.predict(after)["data"]
+        weights = np.abs(detector._detector.model.coef_[0])
+        return Found(float(data["p_val"]), float(data["distance"])), weights
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -158,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in ("--reference", "--window", "--out"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--bundle-version", required=True)
+    parser.add_argument("--level", type=float, help="of this check [monitor.p_value]")
     parser.add_argument("--settings", default="{}", help="the monitor section, as JSON")
     given = vars(parser.parse_args(arguments))
     try:
@@ -165,8 +134,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reference, window = read_comparable(
             given["reference"], given["window"], min_rows=config.min_rows
         )
+        engine = (
+            AlibiTests(config.seed, config.permutations)
+            if config.engine == "alibi"
+            else OpenTests(config.seed)
+        )
         report = detect_drift(
-            reference, window, config=config, bundle_version=given["bundle_version"]
+            reference,
+            window,
+            engine=engine,
+            level=config.p_value if given["level"] is None else given["level"],
+            config=config,
+            bundle_version=given["bundle_version"],
         )
     except BadInput as error:
         print(error, file=sys.stderr)

@@ -2,6 +2,14 @@
 
 from tidegate.records.audit import Approval, AuditRecord, LabelProvenance, Metric
 from tidegate.records.candidate import BaselineModel, BundleManifest, Candidate, Release
+from tidegate.records.cascade import (
+    LIGHT,
+    Agreement,
+    AgreementSource,
+    CascadeReport,
+    FilterMeasurement,
+    PassThroughPoint,
+)
 from tidegate.records.data import (
     CLASS,
     GROUP_PREFIX,
@@ -45,7 +53,16 @@ from tidegate.records.evaluation import (
     SliceCondition,
     WorstSlice,
 )
-from tidegate.records.monitoring import DriftReport, DriftTest, PriorShift, ThresholdOffer
+from tidegate.records.monitoring import (
+    CATEGORY_PREFIX,
+    COMPONENT_PREFIX,
+    NUMBER_PREFIX,
+    SCORE,
+    DriftReport,
+    DriftTest,
+    PriorShift,
+    ThresholdOffer,
+)
 from tidegate.records.outcome import RunOutcome
 from tidegate.records.record import SPLITS, Interval, Record, SplitName
 from tidegate.records.rollout import (
@@ -76,6 +93,7 @@ from tidegate.records.serving import (
     ServedDecision,
 )
 from tidegate.records.threshold import (
+    ClassThreshold,
     Objective,
     OperatingPoint,
     ReviewBand,
@@ -92,18 +110,25 @@ from tidegate.records.trigger import (
 )
 
 __all__ = [
+    "CATEGORY_PREFIX",
     "CLASS",
+    "COMPONENT_PREFIX",
     "GROUP_PREFIX",
     "ID",
     "INPUT_PREFIX",
     "LABEL",
+    "LIGHT",
+    "NUMBER_PREFIX",
     "PAYLOAD_COLUMNS",
+    "SCORE",
     "SLICE_PREFIX",
     "SPLITS",
     "TASK_PREFIX",
     "TIME",
     "UNLABELLED",
     "WEIGHT",
+    "Agreement",
+    "AgreementSource",
     "Approval",
     "ApprovalRequest",
     "AuditRecord",
@@ -113,8 +138,10 @@ __all__ = [
     "CalibrationMap",
     "CalibrationReport",
     "Candidate",
+    "CascadeReport",
     "Cause",
     "ClassMetrics",
+    "ClassThreshold",
     "Column",
     "ColumnProfile",
     "ConfidentError",
@@ -132,6 +159,7 @@ __all__ = [
     "FairnessReport",
     "FeatureBlock",
     "FeatureSet",
+    "FilterMeasurement",
     "Finding",
     "FunctionalReport",
     "FunctionalityResult",
@@ -148,6 +176,7 @@ __all__ = [
     "Observed",
     "OperatingPoint",
     "Params",
+    "PassThroughPoint",
     "PastEvaluation",
     "Phase",
     "PrevalenceEstimate",

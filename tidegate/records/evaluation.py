@@ -3,9 +3,16 @@
 from collections.abc import Mapping
 from typing import Literal
 
+from tidegate.records.cascade import CascadeReport
 from tidegate.records.record import Interval, Record, SplitName
 from tidegate.records.scores import CalibrationReport, ReferenceMapping
-from tidegate.records.threshold import OperatingPoint, ReviewBand, SegmentThreshold, Threshold
+from tidegate.records.threshold import (
+    ClassThreshold,
+    OperatingPoint,
+    ReviewBand,
+    SegmentThreshold,
+    Threshold,
+)
 
 #: What groups are compared by; `calibration` is the mean score less the share that violates.
 GroupMetric = Literal["fpr", "fnr", "precision", "recall", "selection_rate", "calibration"]
@@ -279,3 +286,5 @@ class EvaluationReport(Record):
     segments: tuple[SegmentThreshold, ...] = ()
     calibration: CalibrationReport | None = None
     score_reference: ReferenceMapping | None = None
+    cascade: CascadeReport | None = None
+    class_thresholds: tuple[ClassThreshold, ...] = ()

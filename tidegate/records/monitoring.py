@@ -3,9 +3,17 @@
 from tidegate.records.record import Interval, Record
 from tidegate.records.threshold import OperatingPoint, Threshold
 
+#: What the name of a watched column begins with says what it holds (`tidegate.models.watched`).
+COMPONENT_PREFIX, NUMBER_PREFIX, CATEGORY_PREFIX = "component_", "number_", "category_"
+SCORE = "score"
+
 
 class DriftTest(Record):
-    """One test of the window against the reference."""
+    """One test of the window against the reference, by itself or over several features.
+
+    `features` counts what was tested; `distance` is the test's own, of the feature that moved
+    most; `moved_features` are those that moved, farthest first.
+    """
 
     name: str
     features: int
@@ -25,6 +33,8 @@ class DriftReport(Record):
     window_rows: int
     tests: tuple[DriftTest, ...]
     seconds: float
+    engine: str = "alibi"
+    level: float | None = None
 
 
 class PriorShift(Record):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from tidegate.records.record import Record
+from tidegate.records.record import Interval, Record
 
 #: What the folds' scores of training rows are used for when a threshold is chosen.
 TrainingEvidence = Literal["validation", "start", "combined"]
@@ -64,6 +64,26 @@ class ReviewBand(Record):
     confidence: float
     precision: float
     recall_with_review: float
+
+
+class ClassThreshold(Record):
+    """The threshold of one class or task on its own probability, and what it does on the holdout.
+
+    `n` counts its validation rows; `risk` is its share of one minus the policy's confidence. A
+    threshold whose promise the holdout shows to be broken is `refuted` and not served.
+    """
+
+    name: str
+    n: int
+    risk: float
+    threshold: Threshold | None
+    best_reachable: OperatingPoint | None
+    flagged: int | None = None
+    precision: float | None = None
+    precision_lower_bound: float | None = None
+    recall: float | None = None
+    recall_ci: Interval | None = None
+    refuted: bool = False
 
 
 class SegmentThreshold(Record):

@@ -71,8 +71,8 @@ class Controller:
             return "idle"
         state, revision = found
         if state.is_over:
-            return self._finish(state, revision)
-        self._carry_out(state)
+            return _finish(self._backend, state, revision)
+        _carry_out(self._backend, state)
         observed = self._backend.observe()
         now = self._clock()
         after, events = next_state(state, None, observed, now, self._config)
@@ -92,48 +92,18 @@ class Controller:
         except Conflict:
             return "overtaken"
         if after.is_over:
-            return self._finish(after, revision)
-        self._carry_out(after)
-        return "done"
-
-    def apply(self) -> Outcome:
-        """Put the written state in force at once, without an analysis: after a command."""
-        if not self._my_turn():
-            return "not_mine"
-        found = self._backend.read_state()
-        if found is None:
-            return "idle"
-        state, revision = found
-        if state.is_over:
-            return self._finish(state, revision)
-        self._carry_out(state)
+            return _finish(self._backend, after, revision)
+        _carry_out(self._backend, after)
         return "done"
 
     def _my_turn(self) -> bool:
         return self._backend.hold_lease(self._holder, self._clock(), seconds=self._lease_seconds)
 
-    def _carry_out(self, state: ReleaseState) -> None:
-        """Move the traffic where the state wants it and tell what the state has to tell."""
-        self._backend.route(state.traffic)
-        for event in state.outbox:
-            self._backend.record(event)
-
-    def _finish(self, state: ReleaseState, revision: str) -> Outcome:
-        """Carry out the end once; an empty outbox says that nothing is left to do."""
-        if not state.outbox:
-            return "idle"
-        self._carry_out(state)
-        try:
-            self._backend.write_state(state.model_copy(update={"outbox": ()}), revision=revision)
-        except Conflict:
-            return "overtaken"
-        return "done"
-
     def _is_due(self, state: ReleaseState, now: datetime) -> bool:
         if state.is_over or not state.in_force:
             return False
-        last = state.analysed_at
-        return last is None or seconds_since(last, now) >= self._config.interval_seconds
+        last = max(state.analysed_at or "", state.step_began_at)
+        return seconds_since(last, now) >= self._config.interval_seconds
 
     def _analyse(
         self, state: ReleaseState, observed: Observed, now: datetime
@@ -183,6 +153,28 @@ def command(
         return after
 
 
+def apply(
+    backend: ReleaseBackend, holder: str, clock: Clock, *, lease_seconds: float = 30.0
+) -> Outcome:
+    """Put the written state in force at once, without an analysis: after a command.
+
+    ``not_mine`` means that a controller runs, which will do it at its next look.
+    """
+    if not backend.hold_lease(holder, clock(), seconds=lease_seconds):
+        return "not_mine"
+    try:
+        found = backend.read_state()
+        if found is None:
+            return "idle"
+        state, revision = found
+        if state.is_over:
+            return _finish(backend, state, revision)
+        _carry_out(backend, state)
+        return "done"
+    finally:
+        backend.let_go_of_lease(holder)
+
+
 def watch(
     controller: Controller,
     is_over: Callable[[], bool],
@@ -206,3 +198,22 @@ def watch(
 def utc_now() -> datetime:
     """Return the time in UTC."""
     return datetime.now(UTC)
+
+
+def _carry_out(backend: ReleaseBackend, state: ReleaseState) -> None:
+    """Move the traffic where the state wants it and tell what the state has to tell."""
+    backend.route(state.traffic)
+    for event in state.outbox:
+        backend.record(event)
+
+
+def _finish(backend: ReleaseBackend, state: ReleaseState, revision: str) -> Outcome:
+    """Carry out the end once; an empty outbox says that nothing is left to do."""
+    if not state.outbox:
+        return "idle"
+    _carry_out(backend, state)
+    try:
+        backend.write_state(state.model_copy(update={"outbox": ()}), revision=revision)
+    except Conflict:
+        return "overtaken"
+    return "done"

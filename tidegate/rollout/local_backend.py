@@ -1,9 +1,9 @@
 """Releases on this machine, for tests and the demo only: files in the model store's folder.
 
 Under ``NAME/rollout/`` of the store: ``state.json`` (the release and its revision),
-``lease.json``, ``events.jsonl`` (the release log) and ``failed/VERSION.json`` (a candidate that was
-rolled back: every event of its releases, with the findings). The traffic is moved by a
-`LocalTraffic`, where one runs.
+``lease.json`` and what `tidegate.rollout.ledger` writes: ``events.jsonl`` and
+``failed/VERSION.json``, a candidate that was rolled back, with every event of its releases. The
+traffic is moved by a `LocalTraffic`, where one runs.
 """
 
 import contextlib
@@ -14,9 +14,8 @@ from typing import Protocol
 
 from tidegate.records import Observed, ReleaseEvent, ReleaseState, Traffic
 from tidegate.rollout.backend import Conflict
+from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.model_store import ModelStore
-from tidegate.rollout.release_log import ReleaseLog
-from tidegate.rollout.transitions import CONTROLLER
 from tidegate.store import read_json, write_json
 
 
@@ -41,8 +40,8 @@ class LocalBackend:
         The model.
     traffic : LocalTraffic, optional
         Without it nothing is served: commands change the state only.
-    kept_versions : int, optional
-        Versions that stay in the store after a promotion; all without it.
+    kept_versions : int
+        Versions that stay in the store after a promotion.
     """
 
     def __init__(
@@ -51,14 +50,13 @@ class LocalBackend:
         name: str,
         traffic: LocalTraffic | None = None,
         *,
-        kept_versions: int | None = None,
+        kept_versions: int = 5,
     ) -> None:
-        self._store = store
         self._name = name
         self._traffic = traffic
-        self._kept_versions = kept_versions
         self._folder = store.folder_of(name) / "rollout"
-        self.log = ReleaseLog(self._folder / "events.jsonl")
+        self._ledger = Ledger(store, name, kept_versions=kept_versions)
+        self.log = self._ledger.log
 
     def read_state(self) -> tuple[ReleaseState, str] | None:
         """Return the state and its revision; None when no release ever began."""
@@ -122,38 +120,14 @@ class LocalBackend:
         )
 
     def record(self, event: ReleaseEvent) -> None:
-        """Append an event; an end moves the store's pointer or archives the candidate first.
-
-        The line in the log says that all this was done, so a crash before it repeats it and a
-        later release of another version is never undone.
-        """
-        if event in self.log.read():
-            return
+        """Write an event down; a promotion moves the store's pointer, a failure is archived."""
         found = self.read_state()
-        state = None if found is None else found[0]
-        if event.kind == "promoted" and state is not None:
-            self._store.put_in_service(self._name, event.candidate, run_digest=state.run_digest)
-            if self._kept_versions is not None:
-                needed = frozenset({state.baseline, state.candidate})
-                self._store.forget_old(self._name, kept_versions=self._kept_versions, needed=needed)
-        elif event.kind == "rolled_back":
-            if event.actor != CONTROLLER and state is not None:
-                self._store.put_in_service(self._name, state.baseline)
-            self._archive(event)
-        self.log.append(event)
+        self._ledger.write_down(event, None if found is None else found[0])
 
     def lease_holder(self) -> str | None:
         """Return who took the lease last, if nobody gave it back."""
         held = self._lease()
         return None if held is None else held[0]
-
-    def _archive(self, last: ReleaseEvent) -> None:
-        events = [e for e in (*self.log.read(), last) if e.candidate == last.candidate]
-        told = [event.model_dump(mode="json") for event in events]
-        write_json(
-            self._folder / "failed" / f"{last.candidate}.json",
-            {"candidate": last.candidate, "events": told},
-        )
 
     def _lease(self) -> tuple[str, float] | None:
         try:

@@ -39,6 +39,10 @@ class VersionCounts:
                 break
             self.slower[edge] += 1
 
+    def copy(self) -> "VersionCounts":
+        """Return the counts as they are now."""
+        return VersionCounts(self.requests, self.errors, dict(self.slower))
+
 
 @dataclass(frozen=True)
 class CopiedRequest:

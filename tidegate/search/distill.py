@@ -1,38 +1,44 @@
 """A light model of the winner's scores: logistic regression on words, for a cascade's first look.
 
-It learns what the winner (the teacher) says of the training rows and, where the feature set has
-them, of unlabelled rows: every row counts twice, as violating with the teacher's probability for
-its weight and as not violating with the rest.
-
-References
-----------
-Hinton, Vinyals and Dean, "Distilling the knowledge in a neural network", 2015.
+It learns what the winner (the teacher) says of the training rows and of half of the unlabelled
+rows. On the other half, and on training rows by models of their folds, both are then compared
+where neither has learned: that is what a cascade is proven on.
 """
 
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from tidegate import store
 from tidegate.config import SearchConfig
 from tidegate.features.blocks import Blocks
 from tidegate.features.matrices import load_features
+from tidegate.models.cascade import fit_light
 from tidegate.models.catalogue import BENCHMARK, load_model
-from tidegate.models.interface import Scores, Setting
+from tidegate.models.interface import Model, Scores, Setting, Weights
 from tidegate.models.quality import average_precision, log_loss
 from tidegate.models.target import score_of, violating_of
-from tidegate.records import UNLABELLED, FeatureBlock, SearchResult, Target, TrialResult
+from tidegate.records import (
+    UNLABELLED,
+    AgreementSource,
+    FeatureSet,
+    Params,
+    SearchResult,
+    Target,
+    TrialResult,
+)
 from tidegate.search.crossfit import CROSSFIT
 from tidegate.search.serving_cost import serving_ms
 from tidegate.search.tasks import Room, run_tasks
 from tidegate.search.trial import read_rows
 
 DISTILLED = "distilled"
+#: Beside the model: ``source`` (unlabelled, training), ``light`` and ``heavy`` score of rows that
+#: neither learned from.
+AGREEMENT = "agreement.parquet"
 #: Strengths tried, best on validation wins: soft labels bear less regularization than hard ones.
 _STRENGTHS = (1.0, 4.0, 16.0)
 
@@ -49,27 +55,47 @@ def distill(
     The teacher's scores of training rows are the cross-fitted ones where those were written: it
     knows the rows themselves by heart.
     """
-    task = partial(_distill, result, features_folder, out, Setting(config.seed, room.threads))
-    return run_tasks([task], room, preload=BENCHMARK.preload)
+    setting = Setting(config.seed, room.threads)
+    tasks = [partial(_distill, result, features_folder, out, setting)]
+    why = run_tasks(tasks, room, preload=BENCHMARK.preload)
+    if why is None and _target(features_folder).kind == "binary":
+        compare = [partial(_compare, result, features_folder, out, setting)]
+        unproven = run_tasks(compare, room, preload=BENCHMARK.preload)
+        if unproven is not None:
+            print(f"rows that show what a cascade loses: left out, {unproven}", flush=True)
+    return why
+
+
+#: Rows, their weights, and what the teacher says of them.
+_Lesson = tuple[Blocks, Weights, Scores]
+
+
+def _lessons(
+    result: SearchResult, features_folder: Path, out: Path
+) -> tuple[list[_Lesson], Blocks | None]:
+    """Return what the student learns from, training first, and the unlabelled rows kept back."""
+    train = read_rows(features_folder, "train")
+    lessons = [(train.X, train.weight, _teach(train.X, train.target, result, out, known=True))]
+    if not (features_folder / f"{UNLABELLED}.parquet").is_file():
+        return lessons, None
+    X, _ = load_features(features_folder, UNLABELLED)
+    even = np.arange(X.rows) % 2 == 0
+    taught = X.take(even)
+    if taught.rows:
+        said = _teach(taught, train.target, result, out, known=False)
+        lessons.append((taught, np.ones(taught.rows), said))
+    return lessons, X.take(~even) if X.rows > 1 else None
 
 
 def _distill(result: SearchResult, features_folder: Path, out: Path, setting: Setting) -> None:
     started = time.monotonic()
-    train, validation = (read_rows(features_folder, split) for split in ("train", "validation"))
-    parts = [(train.X, train.weight, _teach(train.X, train.target, result, out, known=True))]
-    if (features_folder / f"{UNLABELLED}.parquet").is_file():
-        X, _ = load_features(features_folder, UNLABELLED)
-        parts.append((X, np.ones(X.rows), _teach(X, train.target, result, out, known=False)))
+    validation = read_rows(features_folder, "validation")
+    lessons, _ = _lessons(result, features_folder, out)
     truth = violating_of(validation.target, validation.y)
     students = []
     for strength in _STRENGTHS:
         params = {**BENCHMARK.defaults, "C": strength, "features": "words"}
-        model = BENCHMARK.build(params, setting)
-        X = _twice([part for part, _, _ in parts])
-        share = np.concatenate([p for _, _, p in parts])
-        weight = np.concatenate([w for _, w, _ in parts])
-        y = np.repeat(np.array([1, 0], dtype=np.int8), len(share))
-        model.fit(X, y, np.concatenate([weight * share, weight * (1 - share)]))
+        model = fit_light(BENCHMARK.build(params, setting), lessons)
         score = model.predict_proba(validation.X)[:, 1]
         reached = average_precision(truth, score, validation.weight)
         students.append((reached, -strength, params, model, score))
@@ -90,12 +116,47 @@ def _distill(result: SearchResult, features_folder: Path, out: Path, setting: Se
         store.write_record(folder / "result.json", student)
 
 
-def _twice(parts: Sequence[Blocks]) -> Blocks:
-    def read(block: FeatureBlock) -> Any:
-        found = [part.part(block) for part in parts] * 2
-        return sparse.vstack(found, format="csr") if sparse.issparse(found[0]) else np.vstack(found)
+def _compare(result: SearchResult, features_folder: Path, out: Path, setting: Setting) -> None:
+    """Write ``distilled/agreement.parquet``, if there is a row that neither has learned from."""
+    import pandas as pd
 
-    return Blocks(2 * sum(part.rows for part in parts), parts[0].blocks, read, dict)
+    student = store.read_record(out / DISTILLED / "result.json", TrialResult)
+    light = load_model(student.algorithm, out / DISTILLED / "model")
+    lessons, kept_back = _lessons(result, features_folder, out)
+    pairs: dict[AgreementSource, tuple[Scores, Scores]] = {}
+    if kept_back is not None:
+        target = _target(features_folder)
+        said = _teach(kept_back, target, result, out, known=False)
+        pairs["unlabelled"] = (light.predict_proba(kept_back)[:, 1], said)
+    if (out / CROSSFIT).is_file():
+        pairs["training"] = _by_folds(lessons, student.params, out, setting)
+    if pairs:
+        columns = {
+            "source": np.repeat(list(pairs), [len(light) for light, _ in pairs.values()]),
+            "light": np.concatenate([light for light, _ in pairs.values()]),
+            "heavy": np.concatenate([heavy for _, heavy in pairs.values()]),
+        }
+        store.write_table(out / DISTILLED / AGREEMENT, pd.DataFrame(columns))
+
+
+def _by_folds(
+    lessons: Sequence[_Lesson], params: Params, out: Path, setting: Setting
+) -> tuple[Scores, Scores]:
+    """Return light and heavy scores of the training rows, each by models without its fold."""
+    (X, weight, said), *others = lessons
+    with np.load(out / CROSSFIT, allow_pickle=False) as scored:
+        fold = scored["fold"]
+    light = np.empty(X.rows)
+    for number in np.unique(fold):
+        own = fold == number
+        lesson = (X.take(~own), weight[~own], said[~own])
+        model: Model = fit_light(BENCHMARK.build(params, setting), [lesson, *others])
+        light[own] = model.predict_proba(X.take(own))[:, 1]
+    return light, said
+
+
+def _target(features_folder: Path) -> Target:
+    return store.read_record(features_folder / "features.json", FeatureSet).target
 
 
 def _teach(X: Blocks, target: Target, result: SearchResult, out: Path, *, known: bool) -> Scores:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tidegate.config import SearchConfig
 from tidegate.errors import BadInput
+from tidegate.models.cascade import CASCADE, heavy_stage
 from tidegate.models.ensemble import ENSEMBLE
 from tidegate.models.interface import Algorithm
 from tidegate.records import BundleManifest, Params, SearchResult
@@ -52,10 +53,13 @@ def _points_in(place: Path) -> Iterator[tuple[str, Params]]:
     for bundle in (place, place / "bundle"):
         if (bundle / "bundle.json").is_file():
             manifest = read_record(bundle / "bundle.json", BundleManifest)
-            if manifest.algorithm != ENSEMBLE:
-                yield manifest.algorithm, manifest.params
+            algorithm, params, model = manifest.algorithm, manifest.params, bundle / "model"
+            if algorithm == CASCADE:
+                algorithm, params, model = heavy_stage(model)
+            if algorithm != ENSEMBLE:
+                yield algorithm, params
                 return
-            for member in read_json(bundle / "model" / "members.json"):
+            for member in read_json(model / "members.json"):
                 if member.get("params"):
                     yield member["algorithm"], member["params"]
             return

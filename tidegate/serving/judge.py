@@ -13,6 +13,7 @@ import numpy.typing as npt
 from tidegate.models.decisions import Decisions, decide
 from tidegate.models.target import score_of
 from tidegate.records import INPUT_PREFIX, BundleManifest, ServedDecision
+from tidegate.serving.exploration import Exploration
 from tidegate.serving.metrics import Metrics
 from tidegate.serving.request import Asked
 from tidegate.serving.schema import Row
@@ -42,19 +43,6 @@ class PayloadSink(Protocol):
 
     def offer(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take rows of `PAYLOAD_COLUMNS` and inputs; never wait, drop what has no room."""
-
-
-class Exploration(Protocol):
-    """Changes the action of some rows at random, by a rule that can be computed again."""
-
-    def explore(
-        self,
-        decisions: Sequence[ServedDecision],
-        row_ids: Sequence[str | None],
-        segments: Sequence[str | None],
-        classes: Sequence[Sequence[str]],
-    ) -> tuple[Sequence[ServedDecision], Sequence[bool], Sequence[float]]:
-        """Return each row's action, whether it was drawn, and the action's probability."""
 
 
 #: ``explain(rows)`` returns each row's method and contributions.
@@ -169,7 +157,8 @@ class Judge:
             drawn = self._exploration.explore(
                 decisions, ids, segments, self._named(classes, outputs)
             )
-            actions, explored, chances = list(drawn[0]), list(drawn[1]), list(drawn[2])
+            actions, explored = list(drawn.actions), list(drawn.explored)
+            chances = list(drawn.probabilities)
             self._metrics.explored(sum(explored))
         told = scores.tolist()
         thresholds = [None if math.isnan(cut) else cut for cut in decided.threshold.tolist()]

@@ -1,10 +1,13 @@
 """From served rows to a table of the payload log: sampled, redacted, and of one schema."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from tidegate.config import PayloadLogConfig
 from tidegate.data.sources import require_column
@@ -14,6 +17,7 @@ from tidegate.serving.keyed_draw import keyed_digest, uniform
 
 _NUMBERS = frozenset({"score", "threshold", "action_probability"})
 _FLAGS = frozenset({"explored"})
+_EPOCH, _MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,13 @@ class LogSchema:
         """Whether the row of this id is in the sample, as it is on every server and for ever."""
         return self._sample >= 1.0 or uniform(self._key, "sample", identity) < self._sample
 
-    def table(self, rows: Sequence[Mapping[str, Any]]) -> LogTable:
+    def table(
+        self, rows: Sequence[Mapping[str, Any]], *, give_way: Callable[[], None] = lambda: None
+    ) -> LogTable:
         """Return the table of rows that each hold `event_id` and `time`; other names are ignored.
 
         A value that does not fit its column becomes null and is counted: the row is worth more
-        than the value.
+        than the value. `give_way` is called after each column, for threads that wait.
         """
         import pyarrow as pa
 
@@ -74,6 +80,7 @@ class LogSchema:
             fields.append(pa.field(name, array.type))
             arrays.append(array)
             misfits += odd
+            give_way()
         return LogTable(pa.Table.from_arrays(arrays, schema=pa.schema(fields)), misfits)
 
     def _input_kinds(self, rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
@@ -121,19 +128,43 @@ def _found_kind(values: Sequence[Any]) -> str:
 
 
 def _array(values: list[Any], kind: str) -> tuple[Any, int]:
-    """Return an Arrow array of the values, and how many did not fit."""
+    """Return an Arrow array of the values, and how many did not fit.
+
+    ``pyarrow.array`` imports pandas, which a server may have no use for: the buffers are made here.
+    """
+    try:
+        return _fitting(values, kind), 0
+    except (TypeError, ValueError, OverflowError):  # UnicodeEncodeError is a ValueError
+        convert = {"numeric": _number, "flag": _flag, "time": instant}.get(kind, _text)
+        converted = [None if value is None else convert(value) for value in values]
+        odd = sum(b is None for a, b in zip(values, converted, strict=True) if a is not None)
+        return _fitting(converted, kind), odd
+
+
+def _fitting(values: list[Any], kind: str) -> Any:
     import pyarrow as pa
 
     type_ = _arrow_type(kind)
-    if kind != "time":
-        try:
-            return pa.array(values, type=type_), 0
-        except (pa.ArrowException, UnicodeError, OverflowError, ValueError, TypeError):
-            pass
-    convert = {"numeric": _number, "flag": _flag, "time": instant}.get(kind, _text)
-    converted = [None if value is None else convert(value) for value in values]
-    odd = sum(b is None for a, b in zip(values, converted, strict=True) if a is not None)
-    return pa.array(converted, type=type_), odd
+    if type_ == pa.string():
+        builder = pa.lib.StringBuilder()
+        builder.append_values(values)
+        return builder.finish()
+    given = np.array([value is not None for value in values], dtype=bool)
+    filled: npt.NDArray[Any]
+    if kind == "numeric":
+        filled = np.array([0.0 if value is None else value for value in values], dtype=np.float64)
+        if filled.ndim != 1:
+            raise ValueError("a list is no number")
+    elif kind == "flag":
+        if not all(isinstance(value, bool | None) for value in values):
+            raise TypeError("not a flag")
+        filled = np.packbits(np.array(values, dtype=bool), bitorder="little")
+    else:
+        # Whole microseconds, whatever the zone: this is UTC's own count.
+        counts = [0 if value is None else (value - _EPOCH) // _MICROSECOND for value in values]
+        filled = np.array(counts, dtype=np.int64)
+    mask = None if given.all() else pa.py_buffer(np.packbits(given, bitorder="little"))
+    return pa.Array.from_buffers(type_, len(values), [mask, pa.py_buffer(filled)])
 
 
 def _number(value: Any) -> float | None:

@@ -50,6 +50,8 @@ _PRUNE_EVERY_SECONDS = 3600.0
 _PRUNE_HOLD_SECONDS = 86_400.0
 _JUMP_SECONDS = 60.0
 _CLOSING_RETRY_SECONDS = 0.2
+_GIVE_WAY_ROWS = 50
+_GIVE_WAY_SECONDS = 0.0002
 
 Reason = Literal["full", "closed", "unreadable", "unwritten"]
 
@@ -109,8 +111,8 @@ class PayloadLog:
     Raises
     ------
     BadInput
-        If there is no address or no library for it, a redacted column is unknown, a local folder
-        cannot be made, or a key is needed and absent.
+        If there is no address or no library for it or for Parquet, a redacted column is unknown, a
+        local folder cannot be made, or a key is needed and absent.
     """
 
     def __init__(
@@ -139,6 +141,11 @@ class PayloadLog:
         self._writer, self._events, self._files = "", 0, 0
         self._clock_offset = now().timestamp() - elapsed()
         self._prune_at = elapsed()
+        try:
+            # Arrow is imported now, and not beside the first requests.
+            self._schema.table([])
+        except ImportError:
+            raise BadInput(_WHERE, "needs pyarrow, which is absent", "install it") from None
 
     def offer(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take rows to be kept, or drop and count what there is no room for.
@@ -153,13 +160,13 @@ class PayloadLog:
                 if taken:
                     self._queue.append(_Offer(at, taken))
                     self._waiting += len(taken)
-                self._add(offered=len(given))
-                self._drop(len(given) - len(taken), "closed" if self._closing else "full")
+                self._counts["offered"] += len(given)
+                if len(taken) < len(given):
+                    self._drop(len(given) - len(taken), "closed" if self._closing else "full")
                 if self._thread is None and not self._closing:
                     self._begin()
                 if self._waiting >= self._config.file_rows:
                     self._changed.notify()
-            _WAITING.set(self._waiting)
         except Exception as error:  # noqa: BLE001 - an answer is worth more than its log
             logger.error("the payload log could not take rows: %s", type(error).__name__)
 
@@ -219,6 +226,7 @@ class PayloadLog:
 
     def _begin(self) -> None:
         self._writer = uuid.uuid4().hex
+        _WAITING.set_function(lambda: self._waiting)
         self._thread = threading.Thread(target=self._run, name="payload-log", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -251,7 +259,6 @@ class PayloadLog:
                 taken.append(self._queue.popleft())
                 rows += len(taken[-1].rows)
             self._waiting -= rows
-        _WAITING.set(self._waiting)
         return taken
 
     def _files_of(self, offers: Sequence[_Offer]) -> tuple[_File, ...]:
@@ -260,6 +267,8 @@ class PayloadLog:
         for offer in offers:
             kept = by_hour.setdefault(hour_of(offer.at), [])
             for row in offer.rows:
+                if self._events % _GIVE_WAY_ROWS == 0:
+                    _give_way()
                 try:
                     whole = self._identified(row, offer.at)
                     sampled = self._schema.keeps(whole["row_id"] or whole["event_id"])
@@ -287,7 +296,7 @@ class PayloadLog:
 
         buffer = io.BytesIO()
         try:
-            made = self._schema.table(rows)
+            made = self._schema.table(rows, give_way=_give_way)
             pq.write_table(made.table, buffer, compression="zstd")
         except Exception as error:  # noqa: BLE001 - what cannot be written now never can be
             self._give_up(len(rows), error)
@@ -339,6 +348,11 @@ class PayloadLog:
         for name, number in more.items():
             if name in _EXPORTED:
                 _EXPORTED[name].inc(number)
+
+
+def _give_way() -> None:
+    """Let the threads that answer run: a thread that computes is not interrupted for 5 ms."""
+    time.sleep(_GIVE_WAY_SECONDS)
 
 
 def _key(config: PayloadLogConfig, key: bytes | None) -> bytes:

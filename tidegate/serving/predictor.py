@@ -12,10 +12,10 @@ from kserve.protocol.infer_type import InferInput, InferOutput, InferRequest, In
 from tidegate.config import ServingConfig
 from tidegate.serving.answer import NO_THRESHOLD, output_types, outputs, predictions
 from tidegate.serving.batching import Batcher, TimedOut
+from tidegate.serving.exploration import Exploration
 from tidegate.serving.judge import (
     Answered,
     Explain,
-    Exploration,
     Judge,
     PayloadSink,
     Scorer,

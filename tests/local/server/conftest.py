@@ -57,9 +57,7 @@ def bundle(tmp_path_factory):
 def server(bundle):
     server = Server(bundle)
     yield server
-    server.http.close()
-    server.process.terminate()
-    server.process.communicate(timeout=20)
+    server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,11 @@
 """The server as a process of its own, and the rows it is asked about."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import grpc
@@ -40,15 +42,23 @@ def start(*arguments):
 
 
 class Server:
-    def __init__(self, bundle):
+    def __init__(self, bundle, settings=None, max_rows=4):
         self.port, self.grpc_port = free_port(), free_port()
         self.process = start(
             *("--bundle", bundle, "--port", self.port, "--grpc-port", self.grpc_port),
-            *("--max-rows", 4),
+            *("--max-rows", max_rows, "--settings", json.dumps(settings or {})),
         )
         self.ports = (self.port, self.grpc_port)
         self.announced = self.process.stdout.readline()
+        self.started = time.monotonic()
         self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=10)
+
+    def stop(self):
+        """End it; return its exit code and what it wrote to its error output."""
+        self.http.close()
+        self.process.terminate()
+        _, errors = self.process.communicate(timeout=30)
+        return self.process.returncode, errors
 
     def v1(self, instances):
         return self.http.post("/v1/models/toy:predict", json={"instances": instances})

@@ -202,3 +202,27 @@ def test_nobody_can_unload_the_model_over_http(server):
     answer = server.http.post("/v2/repository/models/toy/unload")
     assert (answer.status_code, "stop the server" in answer.text) == (400, True)
     assert server.v1([ROW]).status_code == 200
+
+
+def test_reasons_name_the_features_that_moved_the_score(server):
+    asked = {"instances": ROWS, "ids": ["a", "b"], "parameters": {"explain": True}}
+    told = server.http.post("/v1/models/toy:predict", json=asked).json()["predictions"]
+    assert [entry["id"] for entry in told] == ["a", "b"]
+    reasons = told[0]["reasons"]
+    assert reasons["method"] == "linear"
+    names = " ".join(contribution["feature"] for contribution in reasons["contributions"])
+    assert "text:" in names
+
+
+def test_both_ways_of_the_server_answer_v2_alike(server):
+    """The quick way and KServe's own, which a CloudEvent's header leads to."""
+    headers = {"ce-id": "1", "ce-source": "x", "ce-type": "y", "ce-specversion": "1.0"}
+    asked = {"inputs": tensors([ROW]), "id": "42", "parameters": {"segment": "x"}}
+    quick = server.http.post("/v2/models/toy/infer", json=asked).json()
+    slow = server.http.post("/v2/models/toy/infer", json=asked, headers=headers).json()
+    assert quick == slow
+    quick, slow = (
+        server.http.post("/v1/models/toy:predict", json={"instances": [ROW]}, headers=h).json()
+        for h in ({}, headers)
+    )
+    assert quick == slow

@@ -24,6 +24,11 @@ def test_a_port_in_use_is_one_message_and_exit_2(server, bundle):
     assert "--grpc-port: cannot listen on" in errors
 
 
+def test_a_classical_model_is_served_without_torch_or_scikit_learn(server):
+    loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
+    assert [name for name in ("torch", "sklearn", "xgboost", "onnxruntime") if name in loaded] == []
+
+
 def test_a_damaged_bundle_is_one_message_and_exit_2(bundle, tmp_path):
     code, errors = run("--bundle", tmp_path / "nowhere", "--port", free_port())
     assert (code, len(errors.splitlines())) == (2, 1)

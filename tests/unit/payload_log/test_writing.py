@@ -1,6 +1,9 @@
+import subprocess
+import sys
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +15,8 @@ from tidegate.config import PayloadLogConfig
 from tidegate.errors import BadInput
 from tidegate.serving.log_table import LogSchema
 from tidegate.serving.payload_log import PayloadLog
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def parts(tmp_path):
@@ -209,6 +214,12 @@ def test_a_log_that_cannot_keep_its_word_does_not_start(tmp_path, monkeypatch, s
         PayloadLog(config, columns=COLUMNS)
 
 
+def test_a_log_without_arrow_is_told_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(BadInput, match="needs pyarrow, which is absent"):
+        PayloadLog(PayloadLogConfig(uri=str(tmp_path)))
+
+
 def test_old_hours_are_deleted_and_nothing_else(open_log, clock, tmp_path):
     log = open_log(retention_days=2)
     for hours in (0, 1, 23, 48):
@@ -277,3 +288,21 @@ def test_whatever_a_row_holds_it_has_its_place_in_the_file(rows, typed):
     assert made.table.column_names[:4] == names
     if typed:
         assert str(made.table.schema.field("input_age").type) == "double"
+
+
+def test_a_log_is_written_without_pandas(tmp_path):
+    """A server that scores without it must not load it for its log."""
+    script = f"""
+import sys
+from tidegate.config import PayloadLogConfig
+from tidegate.serving.payload_log import PayloadLog
+log = PayloadLog(PayloadLogConfig(uri={str(tmp_path)!r}))
+log.offer([{{"row_id": "a", "score": 0.5, "explored": False, "input_text": "b"}}])
+assert log.flush()
+assert log.counts.written == 1
+assert "pandas" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")

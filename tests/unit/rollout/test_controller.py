@@ -4,7 +4,7 @@ from benchmarks.simulated_place import Killed
 from tests.unit.rollout.scene import Scene
 from tidegate.errors import BadInput
 from tidegate.records import Traffic
-from tidegate.rollout.controller import command, watch
+from tidegate.rollout.controller import apply, command, watch
 from tidegate.rollout.transitions import advance, hold, resume, return_to
 
 WHOLE_WAY = [("began", 0), ("advanced", 5), ("advanced", 50), ("advanced", 100), ("promoted", 100)]
@@ -34,13 +34,13 @@ def test_a_bad_candidate_loses_its_traffic_at_the_next_analysis(scene):
 
 
 def test_a_step_is_analysed_once_an_interval_and_continues_from_its_memory(scene):
-    scene.run(290)
+    scene.run(350)
     assert len(scene.analyst.seen) == 5
     assert [s.memory.get("analyses", 0) for s in scene.analyst.seen] == [0, 1, 2, 3, 4]
 
 
 def test_an_analysis_that_breaks_is_inconclusive(scene, caplog):
-    scene.run(120)
+    scene.run(60)
     scene.analyst.fails = OSError("no route to host")
     scene.run(60)
     assert scene.state.phase == "paused"
@@ -130,7 +130,8 @@ def test_a_command_is_in_force_at_once_where_no_controller_runs(scene):
         lambda s, at: return_to(s, "old", by="kim", reason="complaints", now=at),
         scene.clock,
     )
-    assert scene.new_controller().apply() == "done"
+    assert apply(scene.place, "kim", scene.clock) == "done"
+    assert scene.place.lease is None
     assert scene.place.traffic == Traffic(baseline="old")
     assert scene.place.events[-1].actor == "kim"
 

@@ -174,16 +174,18 @@ def _appeals(appeals: Appeals, config: RolloutConfig, budget: Budget) -> Finding
         appeals.baseline_flagged,
     )
     margin = config.quality.max_appeal_rise
-    tests = budget.add("appeals", fresh, horizons=_HORIZONS)
     readings = []
-    for sums in tests:
+    # An appeal comes late. The candidate's posts are the younger ones, so that its share is, if
+    # anything, too small for now.
+    for sums in budget.add("appeals", fresh, horizons=("release",)):
         k, n, j, m = sums.values
-        readings.append(Reading(sums, float(difference_above(k, n, j, m, margin))))
+        evidence = difference_above(min(k, n), n, min(j, m), m, margin)
+        readings.append(Reading(sums, float(evidence)))
     verdict, sums = judge(
         readings, log_doubt=readings[0].log_evidence, doubt_share=config.doubt_share
     )
     k, n, j, m = sums.values
-    low, high = difference_bounds(k, n, j, m, sums.error)
+    low, high = difference_bounds(min(k, n), n, min(j, m), m, sums.error)
     return Finding(
         source="quality",
         name="appeals",

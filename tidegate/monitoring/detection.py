@@ -1,0 +1,256 @@
+"""Has a window moved away from the reference: which tests, at which level, by whichever engine.
+
+Every test is a p-value of "these rows come from where the reference comes from". The tests of a
+check share its level, so that the whole check errs at most that often, and the checks of a year
+share the false alarms that the configuration allows. An expectation adds up whatever depends on
+what, so neither the common reference nor overlapping windows spoil the sum.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tidegate.config import MonitorConfig
+from tidegate.records import (
+    CATEGORY_PREFIX,
+    COMPONENT_PREFIX,
+    NUMBER_PREFIX,
+    SCORE,
+    DriftReport,
+    DriftTest,
+)
+
+Values = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+_DAYS_A_YEAR = 365.25
+# The method's constants: how often a category is seen and still rare; expected rows a category.
+_RARE, _FEWEST_EXPECTED = 5, 5.0
+
+
+class Found(NamedTuple):
+    """A test's p-value and its own distance between the two sides."""
+
+    p_value: float
+    distance: float
+
+
+class Engine(Protocol):
+    """Two-sample tests; the rows of a side are independent draws from one population.
+
+    Every p-value is at most as small under no change as it says: P(p <= a) <= a.
+    """
+
+    name: str
+
+    def continuous(self, before: Values, after: Values) -> list[Found]:
+        """Test each column of two matrices, shape (rows, columns), alone."""
+
+    def categorical(self, before: Counts, after: Counts) -> Found:
+        """Test the counts of the same categories."""
+
+    def kernel(self, before: Values, after: Values, *, level: float) -> Found:
+        """Test all columns together; a p-value above `level` need not be exact."""
+
+    def classifier(self, before: Values, after: Values) -> tuple[Found, Values]:
+        """Test whether a classifier tells the sides apart, and by which columns."""
+
+
+def check_level(config: MonitorConfig) -> float:
+    """Return the level of one check, if the year's checks may err as often as is configured.
+
+    A check is made at every window's end, over the latest windows of each of `config.scales`.
+    """
+    checks = _DAYS_A_YEAR / config.window_days * len(config.scales)
+    return min(0.5, config.false_alarms_per_year / checks)
+
+
+def detect_drift(
+    reference: Any,
+    window: Any,
+    *,
+    engine: Engine,
+    level: float,
+    config: MonitorConfig,
+    bundle_version: str,
+) -> DriftReport:
+    """Test a window against the reference.
+
+    Parameters
+    ----------
+    reference, window : pandas.DataFrame
+        Watched columns, as `tidegate.monitoring.window.read_comparable` returns them.
+    engine : Engine
+        Whose tests.
+    level : float
+        Of the whole check: the families of tests share it evenly, and a family's features share
+        its part (Bonferroni).
+    config : MonitorConfig
+        Sizes and seed.
+    bundle_version : str
+        Goes into the report.
+
+    Returns
+    -------
+    DriftReport
+        The window has drifted when any test says so.
+    """
+    started = time.perf_counter()
+    families = _families(reference, window)
+    share = level / len(families)
+    tests = tuple(
+        _test(name, names, reference, window, engine, share, config)
+        for name, names in families.items()
+    )
+    return DriftReport(
+        bundle_version=bundle_version,
+        drifted=any(test.drifted for test in tests),
+        reference_rows=len(reference),
+        window_rows=len(window),
+        tests=tests,
+        seconds=round(time.perf_counter() - started, 3),
+        engine=engine.name,
+        level=level,
+    )
+
+
+def _families(reference: Any, window: Any) -> dict[str, list[str]]:
+    """Return the features of each family of tests; a family without any is left out."""
+
+    def named(*prefixes: str) -> list[str]:
+        return [str(name) for name in reference.columns if str(name).startswith(prefixes)]
+
+    components, typed = named(COMPONENT_PREFIX), named(NUMBER_PREFIX, CATEGORY_PREFIX)
+    families = {
+        "kolmogorov_smirnov_per_component": components,
+        "score": [name for name in reference.columns if name == SCORE],
+        "uncertainty": [name for name in reference.columns if name == SCORE],
+        "number": named(NUMBER_PREFIX),
+        "category": named(CATEGORY_PREFIX),
+        "missing": [n for n in typed if reference[n].isna().any() or window[n].isna().any()],
+        "maximum_mean_discrepancy": components,
+        "classifier": [*components, *named(NUMBER_PREFIX)],
+    }
+    return {name: features for name, features in families.items() if features}
+
+
+def _test(
+    name: str,
+    features: Sequence[str],
+    reference: Any,
+    window: Any,
+    engine: Engine,
+    level: float,
+    config: MonitorConfig,
+) -> DriftTest:
+    """Run one family at its level."""
+    if name in ("maximum_mean_discrepancy", "classifier"):
+        before, after = _standardised(reference[list(features)], window[list(features)], config)
+        if name == "classifier":
+            found, weights = engine.classifier(before, after)
+            order = np.argsort(-weights, kind="stable")
+            moved = [features[i] for i in order if weights[i] > 0]
+        else:
+            found, moved = engine.kernel(before, after, level=level), []
+        drifted = found.p_value <= level
+        return DriftTest(
+            name=name,
+            features=len(features),
+            drifted=drifted,
+            p_value=found.p_value,
+            threshold=level,
+            distance=found.distance,
+            moved_features=tuple(moved[: config.moved_features]) if drifted else (),
+        )
+    each = dict(_one_by_one(name, features, reference, window, engine))
+    threshold = level / len(features)
+    farthest = sorted(each, key=lambda feature: -each[feature].distance)
+    moved = [feature for feature in farthest if each[feature].p_value <= threshold]
+    return DriftTest(
+        name=name,
+        features=len(features),
+        drifted=bool(moved),
+        p_value=min(found.p_value for found in each.values()),
+        threshold=threshold,
+        distance=max(found.distance for found in each.values()),
+        moved_features=tuple(moved[: config.moved_features]),
+    )
+
+
+def _one_by_one(
+    name: str, features: Sequence[str], reference: Any, window: Any, engine: Engine
+) -> Iterator[tuple[str, Found]]:
+    if name in ("category", "missing"):
+        for feature in features:
+            sides = [table[feature] for table in (reference, window)]
+            if name == "missing":
+                counts = [np.bincount(side.isna(), minlength=2) for side in sides]
+                yield feature, engine.categorical(counts[0], counts[1])
+            else:
+                yield feature, engine.categorical(*_counts(*sides))
+        return
+    before, after = (table[list(features)].to_numpy(np.float64) for table in (reference, window))
+    if name == "uncertainty":
+        before, after = _entropy(before), _entropy(after)
+    if name == "number":
+        for column, feature in enumerate(features):
+            sides = [side[:, [column]] for side in (before, after)]
+            known = [side[~np.isnan(side[:, 0])] for side in sides]
+            if all(len(side) for side in known):
+                yield feature, engine.continuous(*known)[0]
+            else:
+                yield feature, Found(1.0, 0.0)  # all missing: that is another family's to say
+        return
+    yield from zip(features, engine.continuous(before, after), strict=True)
+
+
+def _counts(before: Any, after: Any) -> tuple[Counts, Counts]:
+    """Count two columns' categories; rare ones and those that the reference never saw are one.
+
+    So that new categories are expected to be as many as they are, the reference's rare rows are
+    those of categories seen up to once more than a rare one (Good, Biometrika 40, 1953): that is
+    what categories seen up to `_RARE` times, or never, have in another sample.
+    """
+    counted: Mapping[Any, int] = before[before.notna()].value_counts().to_dict()
+    later: Mapping[Any, int] = after[after.notna()].value_counts().to_dict()
+    common = [category for category, n in counted.items() if n > _RARE]
+    rare = sum(n for n in counted.values() if n <= _RARE + 1)
+    new = sum(n for category, n in later.items() if counted.get(category, 0) <= _RARE)
+    first = np.array([*(counted[c] for c in common), rare], dtype=np.int64)
+    second = np.array([*(later.get(c, 0) for c in common), new], dtype=np.int64)
+    return _pooled(first, second)
+
+
+def _pooled(first: Counts, second: Counts) -> tuple[Counts, Counts]:
+    """Pool categories that are expected too seldom for the chi-square approximation."""
+    both = first + second
+    smaller = min(first.sum(), second.sum()) / max(1, both.sum())
+    few = both * smaller < _FEWEST_EXPECTED
+    few[-1] = True
+    return (
+        np.append(first[~few], first[few].sum()),
+        np.append(second[~few], second[few].sum()),
+    )
+
+
+def _entropy(scores: Values) -> Values:
+    """Return how unsure each score is, in bits."""
+    p = np.clip(scores, 1e-12, 1 - 1e-12)
+    return np.asarray(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)))
+
+
+def _standardised(before: Any, after: Any, config: MonitorConfig) -> tuple[Values, Values]:
+    """Return both sides on the reference's scale, missing cells at its mean, and cut in size."""
+    first, second = (side.to_numpy(np.float64) for side in (before, after))
+    centre = np.nan_to_num(np.nanmean(first, axis=0)) if len(first) else np.zeros(first.shape[1])
+    spread = np.nan_to_num(np.nanstd(first, axis=0))
+    spread[spread == 0] = 1.0
+    rng = np.random.default_rng(config.seed)
+    sides = []
+    for side in (first, second):
+        if len(side) > config.max_rows:
+            side = side[np.sort(rng.choice(len(side), size=config.max_rows, replace=False))]
+        sides.append(np.nan_to_num((side - centre) / spread))
+    return sides[0], sides[1]
