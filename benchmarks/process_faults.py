@@ -21,7 +21,7 @@ from tidegate.config import RunConfig
 from tidegate.records import ReleaseState, Traffic
 from tidegate.rollout.controller import Controller, utc_now
 from tidegate.rollout.local_backend import LocalBackend
-from tidegate.rollout.local_evidence import LocalAnalyst
+from tidegate.rollout.local_evidence import local_analyst
 from tidegate.rollout.local_proxy import LocalProxy
 from tidegate.rollout.local_servers import LocalServers
 from tidegate.rollout.model_store import ModelStore
@@ -118,7 +118,7 @@ def _play(folder: Path, inverted: bool, sabotage: Sabotage) -> tuple[ReleaseStat
         )
         backend.write_state(state.model_copy(update={"outbox": events}), revision=None)
         controller = Controller(
-            backend, LocalAnalyst(servers, store, CONFIG), CONFIG.rollout, utc_now, "benchmark"
+            backend, local_analyst(servers, store, CONFIG), CONFIG.rollout, utc_now, "benchmark"
         )
         since: float | None = None
         until = time.monotonic() + _LONGEST_SECONDS
