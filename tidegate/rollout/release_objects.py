@@ -57,6 +57,10 @@ class ReleaseObjects:
             If it is too large to be kept.
         """
         text = state.model_dump_json()
+        if len(text.encode()) > MOST_STATE_BYTES:
+            # The log has the findings; what the next step needs stays.
+            state = state.model_copy(update={"last_analysis": None})
+            text = state.model_dump_json()
         size = len(text.encode())
         if size > MOST_STATE_BYTES:
             raise ValueError(f"the state has {size} bytes, {MOST_STATE_BYTES} are kept at most")

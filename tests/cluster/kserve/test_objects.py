@@ -8,7 +8,7 @@ import pytest
 from tests.cluster.kserve.conftest import CONFIG, KEPT, KEY, NEW, OLD, state
 from tests.fake_kubernetes import Fault
 from tidegate.errors import BadInput
-from tidegate.records import ReleaseEvent, Traffic
+from tidegate.records import Finding, ReleaseEvent, StepAnalysis, Traffic
 from tidegate.rollout.backend import Conflict
 from tidegate.rollout.kserve_backend import KServeBackend
 from tidegate.rollout.release_log import ReleaseLog
@@ -65,6 +65,13 @@ def test_a_state_too_large_for_kubernetes_is_refused_before_it_is_sent(made):
     with pytest.raises(ValueError, match="kept at most"):
         made.backend.write_state(state(memory=memory), revision=None)
     assert objects(made, "configmaps") == []
+
+
+def test_findings_too_large_for_kubernetes_are_left_to_the_log(made):
+    told = Finding(source="ops", name="errors", verdict="pause", says="x" * MOST_STATE_BYTES)
+    analysis = StepAnalysis(verdict="pause", findings=(told,), candidate_requests=1)
+    made.backend.write_state(state(last_analysis=analysis, memory={"sums": 1}), revision=None)
+    assert made.backend.read_state()[0] == state(memory={"sums": 1})
 
 
 def test_progress_restarts_no_pod(made):
