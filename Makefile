@@ -3,7 +3,7 @@ BIN := .venv/bin
 # A lock names every package, so nothing is left for a resolver to decide (or to drag in).
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-deps
 
-.PHONY: setup test check demo lock images test-images clean
+.PHONY: setup test check demo faults lock images test-images clean
 
 setup: .venv/.done .venv-monitor/.done
 
@@ -32,6 +32,10 @@ check: setup
 
 demo: setup
 	$(BIN)/python examples/demo.py
+
+# Faults of a release, in a simulated place and against real server processes: minutes.
+faults: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults
 
 # Locks without addresses; a CPU lock must never name a CUDA package.
 lock:

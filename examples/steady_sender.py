@@ -80,3 +80,22 @@ class SteadySender:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
+
+
+def wait_until_ready(address: str, name: str, deadline_seconds: float = 90.0) -> None:
+    """Wait for a model to be ready.
+
+    Raises
+    ------
+    TimeoutError
+        If it does not in time.
+    """
+    until = time.monotonic() + deadline_seconds
+    while time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(f"{address}/v2/models/{name}/ready", timeout=5) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.2)
+    raise TimeoutError(f"{address} was not ready after {deadline_seconds:g} s")

@@ -107,9 +107,10 @@ def run(
     port: Annotated[int, typer.Option(help="port of the local proxy, 0 for a free one")] = 8080,
 ) -> None:
     """Serve and step the release on this machine until it is over: for trials, not production."""
+    from tidegate.records import Traffic
     from tidegate.rollout.controller import Controller, utc_now, watch
     from tidegate.rollout.local_backend import LocalBackend
-    from tidegate.rollout.local_evidence import LocalAnalyst
+    from tidegate.rollout.local_evidence import local_analyst
     from tidegate.rollout.local_proxy import LocalProxy
     from tidegate.rollout.local_servers import LocalServers
 
@@ -132,8 +133,10 @@ def run(
         backend = LocalBackend(
             store, settings.name, servers, kept_versions=settings.rollout.kept_versions
         )
+        servers.route(Traffic(baseline=found[0].traffic.baseline))
+        servers.wait_until_ready(found[0].traffic.baseline)
         typer.echo(f"requests to {proxy.address}/v2/models/{settings.name}/infer")
-        analyst = LocalAnalyst(servers, store, settings)
+        analyst = local_analyst(servers, store, settings)
         controller = Controller(backend, analyst, settings.rollout, utc_now, _holder())
         news = _News(backend.log)
 

@@ -5,96 +5,88 @@ versions past it. A cluster has Prometheus and the payload log for this.
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import numpy as np
-
 from tidegate.config import RunConfig
 from tidegate.models.bundle import read_manifest
-from tidegate.records import (
-    BundleManifest,
-    Observed,
-    ReleaseState,
-    ServedDecision,
-    StepAnalysis,
-)
-from tidegate.rollout.analysis import analyse
-from tidegate.rollout.evidence import Decisions, Evidence, OpsCounts, OpsEvidence, PlatformFacts
-from tidegate.rollout.local_proxy import CopiedRequest, VersionCounts
+from tidegate.records import BundleManifest, ReleaseState
+from tidegate.rollout.evidence import OpsCounts, OpsEvidence
+from tidegate.rollout.live_analyst import LiveAnalyst, ReplayedShadow
+from tidegate.rollout.local_proxy import LocalProxy, VersionCounts
 from tidegate.rollout.local_servers import LocalServers
 from tidegate.rollout.model_store import ModelStore
-
-_PARALLEL = 4
-_TIMEOUT_SECONDS = 10.0
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One row as a version answered it; a failure has no score."""
-
-    score: float
-    decision: ServedDecision
-    threshold: float | None
-    version: str | None
-    failed: bool = False
+from tidegate.rollout.replay import LoggedRow, groups_of
+from tidegate.rollout.version_client import VersionClient
 
 
-_FAILED = _Row(math.nan, "leave", None, None, failed=True)
-
-
-class LocalAnalyst:
-    """Judges a step by the proxy's counts and by requests replayed to both versions.
+def local_analyst(servers: LocalServers, store: ModelStore, config: RunConfig) -> LiveAnalyst:
+    """Return the analyst of a release that `servers` serve.
 
     Parameters
     ----------
     servers : LocalServers
-        What serves.
+        What serves, behind its proxy.
     store : ModelStore
         Holds the manifests.
     config : RunConfig
         The limits, in its sections rollout and policy.
     """
 
-    def __init__(self, servers: LocalServers, store: ModelStore, config: RunConfig) -> None:
-        self._servers = servers
-        self._store = store
-        self._config = config
-        self._step: tuple[int, str] | None = None
-        self._began: dict[str, VersionCounts] = {}
-        self._replayed = 0
-        self._facts = PlatformFacts()
+    def client(version: str) -> VersionClient | None:
+        address = servers.address(version)
+        return None if address is None else VersionClient(address, config.name)
 
-    def analyse(
-        self, state: ReleaseState, observed: Observed, now: datetime
-    ) -> tuple[StepAnalysis, dict[str, object]]:
-        """Return the analysis and the memory that the next one continues from."""
-        if self._step != (state.step, state.step_began_at):
-            self._step = (state.step, state.step_began_at)
-            self._began = {v: c.copy() for v, c in self._servers.proxy.counts.items()}
-        decisions = self._decisions(state)
-        evidence = Evidence(
-            step=state.step,
-            percent=state.percent,
-            ops=OpsEvidence(
-                candidate=self._counts(state.candidate), baseline=self._counts(state.baseline)
-            ),
-            decisions=decisions,
-            decisions_problem=None if decisions is not None else "no request has come",
-            platform=self._facts,
+    def manifest(version: str) -> BundleManifest:
+        return read_manifest(store.folder_of(config.name) / "versions" / version)
+
+    return LiveAnalyst(
+        config.rollout,
+        policy=config.policy,
+        ops=ProxyOps(servers.proxy),
+        shadow=ReplayedShadow(
+            config.rollout,
+            ProxyRows(servers.proxy, config.rollout.group_columns),
+            client,
+            manifest,
+        ),
+        restarts=lambda version: servers.restarts.get(version, 0),
+    )
+
+
+class ProxyOps:
+    """The proxy's counts since the look that began a step.
+
+    Parameters
+    ----------
+    proxy : LocalProxy
+        Counts requests by version.
+    """
+
+    def __init__(self, proxy: LocalProxy) -> None:
+        self._proxy = proxy
+        self._step: tuple[str, int, str] | None = None
+        self._before: dict[str, VersionCounts] = {}
+        self._last: dict[str, VersionCounts] = {}
+
+    def ops(self, state: ReleaseState, now: datetime) -> OpsEvidence:
+        """Return what both versions did since the step began."""
+        step = (state.candidate, state.step, state.step_began_at)
+        if self._step is None or self._step[0] != state.candidate:
+            self._before = {version: VersionCounts() for version in self._proxy.counts}
+        elif self._step != step:
+            self._before = self._last
+        self._step = step
+        self._last = {version: counts.copy() for version, counts in self._proxy.counts.items()}
+        return OpsEvidence(
+            candidate=self._since(state.candidate), baseline=self._since(state.baseline)
         )
-        return analyse(evidence, self._config.rollout, state.memory, policy=self._config.policy)
 
-    def _counts(self, version: str) -> OpsCounts | None:
-        now = self._servers.proxy.counts.get(version)
-        if now is None:
-            return None
-        before = self._began.get(version, VersionCounts())
-        if now.requests == before.requests:
+    def _since(self, version: str) -> OpsCounts | None:
+        now = self._last.get(version)
+        before = self._before.get(version, VersionCounts())
+        if now is None or now.requests == before.requests:
             return None
         return OpsCounts(
             requests=float(now.requests - before.requests),
@@ -102,114 +94,43 @@ class LocalAnalyst:
             slower={edge: float(now.slower[edge] - before.slower[edge]) for edge in now.slower},
         )
 
-    def _decisions(self, state: ReleaseState) -> Decisions | None:
-        """Replay requests that came since the last look, the newest ones where they are many."""
-        proxy = self._servers.proxy
-        copies = proxy.copies_after(self._replayed)[-self._config.rollout.quality.replay_rows :]
-        self._replayed = proxy.seen
-        if not copies:
-            return None
-        inputs = [row for copy in copies for row in _inputs(copy)]
-        candidate = self._answers(state.candidate, copies)
-        baseline = self._answers(state.baseline, copies)
-        manifest = self._manifest(state.candidate)
-        answered = [row for row in candidate if not row.failed]
-        self._facts = PlatformFacts(
-            ready=self._servers.address(state.candidate) is not None,
-            restarts=self._servers.restarts.get(state.candidate, 0),
-            version=state.candidate,
-            served_versions=frozenset(r.version for r in answered if r.version is not None) or None,
-            served_thresholds=frozenset(r.threshold for r in answered) or None,
-            thresholds=frozenset({manifest.threshold, *manifest.rule.segment_thresholds.values()}),
-        )
-        return Decisions(
-            candidate_score=np.array([row.score for row in candidate]),
-            baseline_score=np.array([row.score for row in baseline]),
-            candidate_decision=[row.decision for row in candidate],
-            baseline_decision=[row.decision for row in baseline],
-            candidate_failed=np.array([row.failed for row in candidate]),
-            baseline_failed=np.array([row.failed for row in baseline]),
-            groups={
-                column: [str(row.get(column)) for row in inputs]
-                for column in self._config.rollout.group_columns
-            },
-            review_band=manifest.rule.review_threshold is not None,
-        )
 
-    def _answers(self, version: str, copies: Sequence[CopiedRequest]) -> list[_Row]:
-        import httpx
+class ProxyRows:
+    """Rows of V1 and V2 requests that the proxy copied, each once.
 
-        address = self._servers.address(version)
-        with (
-            httpx.Client(timeout=_TIMEOUT_SECONDS) as client,
-            ThreadPoolExecutor(_PARALLEL) as pool,
-        ):
+    Parameters
+    ----------
+    proxy : LocalProxy
+        Keeps the copies.
+    group_columns : sequence of str
+        Inputs whose values are groups.
+    """
 
-            def answer(copy: CopiedRequest) -> list[_Row]:
-                rows = len(_inputs(copy))
-                try:
-                    got = client.post(
-                        f"{address}{copy.path}",
-                        content=copy.body,
-                        headers={"content-type": "application/json"},
-                    )
-                    if got.status_code >= 400:
-                        return [_FAILED] * rows
-                    found = _rows(got.json())
-                except (httpx.HTTPError, ValueError, KeyError, TypeError):
-                    return [_FAILED] * rows
-                return found if len(found) == rows else [_FAILED] * rows
+    def __init__(self, proxy: LocalProxy, group_columns: Sequence[str] = ()) -> None:
+        self._proxy = proxy
+        self._group_columns = tuple(group_columns)
+        self._next = 0
 
-            return [row for rows in pool.map(answer, copies) for row in rows]
-
-    def _manifest(self, version: str) -> BundleManifest:
-        return read_manifest(self._store.folder_of(self._config.name) / "versions" / version)
-
-
-def _inputs(copy: CopiedRequest) -> list[Mapping[str, Any]]:
-    """Return the rows of a V1 or V2 request, a mapping from column to value each."""
-    try:
-        body = json.loads(copy.body)
-        if "instances" in body:
-            return [dict(row) for row in body["instances"]]
-        tensors = {tensor["name"]: tensor["data"] for tensor in body["inputs"]}
-    except (ValueError, KeyError, TypeError):
-        return []
-    count = max((len(data) for data in tensors.values()), default=0)
-    return [
-        {name: data[row] for name, data in tensors.items() if row < len(data)}
-        for row in range(count)
-    ]
-
-
-def _rows(answer: Mapping[str, Any]) -> list[_Row]:
-    """Read what a version answered, in V1 or V2."""
-    if "predictions" in answer:
-        return [
-            _row(p["score"], p.get("decision"), p["flagged"], p["threshold"], p["model_version"])
-            for p in answer["predictions"]
+    def rows(self, since: datetime, until: datetime, most: int) -> Sequence[LoggedRow]:
+        """Return the newest rows of requests that came since the last call."""
+        copies = self._proxy.copies_after(self._next)
+        self._next = self._proxy.seen
+        found = [
+            LoggedRow(f"{copy.number}.{place}", row, groups_of(row, self._group_columns))
+            for copy in copies
+            for place, row in enumerate(_rows(copy.body))
         ]
-    found = {output["name"]: output["data"] for output in answer["outputs"]}
-    scores = found["score"]
-    cuts = found.get("threshold", [None])
-    flagged = found.get("flagged", [None] * len(scores))
-    decisions = found.get("decision", [None] * len(scores))
-    return [
-        _row(score, decisions[i], flagged[i], cuts[min(i, len(cuts) - 1)], answer["model_version"])
-        for i, score in enumerate(scores)
-    ]
+        return found[-most:]
 
 
-def _row(
-    score: float | None,
-    decision: ServedDecision | None,
-    flagged: bool | None,
-    threshold: float | None,
-    version: str,
-) -> _Row:
-    return _Row(
-        score=math.nan if score is None else float(score),
-        decision=decision or ("flagged" if flagged else "leave"),
-        threshold=threshold,
-        version=version,
-    )
+def _rows(body: bytes) -> list[dict[str, Any]]:
+    """Return the rows of a request, a mapping from column to value each; none of a strange one."""
+    try:
+        document: Mapping[str, Any] = json.loads(body)
+        if "instances" in document:
+            return [dict(row) for row in document["instances"]]
+        tensors = {tensor["name"]: list(tensor["data"]) for tensor in document["inputs"]}
+        count = max((len(data) for data in tensors.values()), default=0)
+        return [{name: data[row] for name, data in tensors.items()} for row in range(count)]
+    except (ValueError, LookupError, TypeError):
+        return []

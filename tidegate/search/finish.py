@@ -9,6 +9,7 @@ from tidegate.records import SearchResult
 from tidegate.search.crossfit import crossfit
 from tidegate.search.distill import distill
 from tidegate.search.ensemble import with_ensemble
+from tidegate.search.mitigate import mitigate
 from tidegate.search.tasks import Room
 
 
@@ -21,13 +22,15 @@ def finish(
 ) -> SearchResult:
     """Return the search's result with its final winner; what else is asked for lands in `out`.
 
-    ``crossfit.npz`` and ``distilled/`` are extras: where the minutes do not hold them, a line says
-    so and the search is none the worse. The folds leave time for the distilled model.
+    ``crossfit.npz``, ``distilled/`` and ``mitigated/`` are extras: where the minutes do not hold
+    them, a line says so and the search is none the worse. The folds leave time for the distilled
+    model.
     """
     result = with_ensemble(result, features_folder, config, out)
     for wanted, extra, name in (
         (config.crossfit_folds > 0, crossfit, "cross-fitted scores"),
         (config.distill, distill, "the distilled model"),
+        (bool(config.mitigate), mitigate, "the mitigated models"),
     ):
         if not wanted:
             continue

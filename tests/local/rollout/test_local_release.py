@@ -17,7 +17,7 @@ from tidegate.config import RunConfig
 from tidegate.records import Traffic
 from tidegate.rollout.controller import Controller
 from tidegate.rollout.local_backend import LocalBackend
-from tidegate.rollout.local_evidence import LocalAnalyst
+from tidegate.rollout.local_evidence import local_analyst
 from tidegate.rollout.local_proxy import VERSION_HEADER, LocalProxy
 from tidegate.rollout.local_servers import LocalServers
 from tidegate.rollout.model_store import ModelStore
@@ -83,7 +83,7 @@ def release(place, candidate, meanwhile=lambda state: None, seconds=150):
         now=datetime.now(UTC),
     )
     backend.write_state(state.model_copy(update={"outbox": events}), revision=found and found[1])
-    analyst = LocalAnalyst(servers, store, CONFIG)
+    analyst = local_analyst(servers, store, CONFIG)
     controller = Controller(backend, analyst, CONFIG.rollout, lambda: datetime.now(UTC), "test")
     texts, _ = posts(60, seed=9)
     until = time.monotonic() + seconds
