@@ -8,12 +8,14 @@ import pytest
 
 from tidegate.config import DataConfig, FeatureConfig, PolicyConfig, RunConfig, SearchConfig
 from tidegate.data.ingest import ingest
+from tidegate.errors import BadInput
 from tidegate.evaluation.steps import evaluate_candidate
 from tidegate.features.matrices import featurize
 from tidegate.models.bundle import load_bundle, with_decision_rule
 from tidegate.models.candidate import assemble_candidate, served_bundle
 from tidegate.models.catalogue import algorithm
 from tidegate.models.interface import Setting
+from tidegate.models.split_cascade import split_cascade
 from tidegate.plan import plan_retrain
 from tidegate.records import BaselineModel, SearchResult
 from tidegate.search.finish import finish
@@ -133,6 +135,22 @@ def test_a_row_that_stops_is_not_flagged_and_a_row_that_passes_scores_as_the_hea
     assert found.stopped.any()
     assert (score[found.stopped] < report.threshold).all()
     assert score[~found.stopped] == pytest.approx(heavy[~found.stopped], abs=1e-6)
+
+
+def test_a_filter_and_a_heavy_model_apart_answer_as_the_cascade_does(candidate, served, tmp_path):
+    report, out, bundle = served
+    split_cascade(candidate / "served", tmp_path / "filter", tmp_path / "heavy")
+    light, heavy = (load_bundle(tmp_path / name) for name in ("filter", "heavy"))
+    assert light.manifest.name == "posts-filter"
+    assert heavy.manifest.threshold == bundle.manifest.threshold
+    rows = read_table(candidate / "snapshot" / "holdout.parquet")
+    passed = light.score(rows) >= light.manifest.threshold
+    apart = np.where(passed, heavy.score(rows), light.score(rows))
+    served_score = read_table(out / "scored" / "holdout.parquet")["score"]
+    assert apart == pytest.approx(served_score.to_numpy(), abs=1e-6)
+    assert passed.sum() == report.cascade.holdout.rows - report.cascade.holdout.stopped
+    with pytest.raises(BadInput, match="holds a model of 'logistic', no cascade"):
+        split_cascade(tmp_path / "filter", tmp_path / "a", tmp_path / "b")
 
 
 def test_the_holdout_says_what_is_saved_and_lost(served):
