@@ -36,6 +36,7 @@ from tidegate.rollout.kserve_traffic import (
     detect_mode,
     differences,
     knative_patch,
+    spec_traffic,
     standard_patch,
 )
 from tidegate.rollout.ledger import Ledger
@@ -166,6 +167,21 @@ class KServeBackend:
         if not lost:
             return observed
         return observed.model_copy(update={"settled": False, "notes": (*lost, *observed.notes)})
+
+    def address_of(self, version: str) -> str | None:
+        """Return where a version answers past the traffic split; None while it is not served."""
+        service = self._service()
+        if self._mode(service) == "Standard":
+            asked = spec_traffic(self._config, service, "Standard")
+            served = (asked.baseline, asked.candidate)
+            names = dict(zip(served, serving_deployments(service), strict=False))
+            name = names.get(version)
+        else:
+            _, revisions = self._knative(service)
+            ready = [n for n, found in revisions.items() if found.version == version]
+            # The Service of a revision's own pods, beside the one that wakes sleeping ones.
+            name = f"{ready[-1]}-private" if ready else None
+        return None if name is None else f"http://{name}.{self._namespace}.svc"
 
     def settle(self, traffic: Traffic, *, seconds: float = 60.0) -> Observed:
         """Put a traffic in force and wait until it is, or until the time is over.
