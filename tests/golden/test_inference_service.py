@@ -131,6 +131,19 @@ def test_without_a_candidate_the_canary_is_a_raw_null():
     assert knative["predictor"]["canaryTrafficPercent"] is None
 
 
+def test_the_server_reads_its_settings_from_its_arguments(monkeypatch):
+    from tidegate.serving import __main__ as command
+
+    asked = {}
+    monkeypatch.setattr(command, "serve", lambda bundle, **given: asked.update(given))
+    for settings in (config(), FULL):
+        [container] = build_spec(settings, Traffic(baseline=OLD), "Standard")["predictor"][
+            "containers"
+        ]
+        assert command.main(container["args"]) == 0
+        assert asked["config"] == settings.serving
+
+
 def test_a_version_is_read_back_from_the_address_of_its_bundle_in_this_store_alone():
     built = build_spec(FULL, Traffic(baseline=OLD), "Standard")["predictor"]
     assert version_of(FULL, built["containers"]) == OLD

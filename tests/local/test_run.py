@@ -18,7 +18,7 @@ import yaml
 from pipelines.run import STEPS
 from pipelines.run_record import RunRecord
 from tidegate.models.bundle import load_bundle
-from tidegate.records import EvaluationReport
+from tidegate.records import ApprovalRequest, EvaluationReport
 from tidegate.rollout.model_store import ModelStore
 from tidegate.store import read_record
 
@@ -179,6 +179,18 @@ def test_a_run_of_unchanged_work_takes_every_step_from_the_cache(workshop):
     assert (out / "evaluation.json").read_bytes() == (
         workshop / "runs" / "first" / "evaluation.json"
     ).read_bytes()
+
+
+def test_a_run_that_wants_an_approval_asks_for_it_and_puts_nothing_in_service(workshop, first):
+    out, models = workshop / "runs" / "asking", workshop / "asked"
+    rollout = {"approval": "manual", "model_store": str(models)}
+    done = tidegate("run", write_config(workshop, rollout=rollout), "--out", out, cwd=workshop)
+    assert done.returncode == 0, done.stderr
+    request = read_record(out / "approval_request.json", ApprovalRequest)
+    assert request.candidate == load_bundle(first / "bundle").manifest.version
+    assert request.run_digest == read_record(out / "run.json", RunRecord).run_digest
+    assert f"tidegate approve {out}" in done.stdout
+    assert ModelStore(models).current("posts") is None
 
 
 def test_a_change_of_one_section_reruns_only_what_reads_it(workshop):

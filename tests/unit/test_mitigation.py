@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tidegate import store
 from tidegate.config import DataConfig, FeatureConfig, RunConfig
 from tidegate.data.ingest import ingest
-from tidegate.data.mitigation import reweighed
+from tidegate.data.mitigation import group_losses, group_weights, resampled, reweighed
 from tidegate.errors import BadInput
 from tidegate.features.matrices import featurize, load_features
 from tidegate.plan import plan_retrain
@@ -127,8 +127,47 @@ def test_the_policy_asks_for_it_and_groups_are_needed(tmp_path):
         config = RunConfig.model_validate(
             {"name": "x", "data": {**data, **more}, "policy": {"mitigate": ["reweight"]}}
         )
-        return plan_retrain(config, tmp_path / "models").arguments["features"]
+        return plan_retrain(config, tmp_path / "models").arguments
 
-    assert '"reweight_groups":true' in planned(groups="lang")
+    arguments = planned(groups="lang")
+    assert '"mitigate":["reweight"]' in arguments["search_settings"]
+    assert '"reweight_groups":false' in arguments["features"]
     with pytest.raises(BadInput, match=r"policy\.mitigate: there are no groups"):
         planned()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000))
+def test_rows_are_drawn_as_often_as_they_weigh(seed):
+    rng = np.random.default_rng(seed)
+    weight = rng.choice([0.0, 0.5, 2.0], 4000)
+    weight[0] = 1.0
+    drawn = resampled(weight, seed=seed)
+    assert drawn.sum() == pytest.approx(weight.sum())
+    assert (drawn[weight == 0] == 0).all()
+    np.testing.assert_array_equal(drawn, resampled(weight, seed=seed))
+    if (weight == 2).sum() > 1000:
+        assert drawn[weight == 2].mean() == pytest.approx(2, abs=0.2)
+
+
+def test_groups_that_are_served_badly_weigh_more_each_time():
+    label = np.array([0, 0, 1, 1, 0, 1])
+    groups = {"lang": ["en", "en", "en", "de", "de", None]}
+    score = np.array([0.1, 0.1, 0.9, 0.2, 0.1, 0.5])
+    even = np.ones(6)
+    losses = group_losses(score, label, groups, even)
+    assert max(losses, key=losses.get) == ("lang", "de", 1)
+    np.testing.assert_array_equal(group_weights(label, groups, even, []), even)
+    once = group_weights(label, groups, even, [losses])
+    twice = group_weights(label, groups, even, [losses, losses])
+    assert 1 < once[3] < twice[3]
+    assert once[5] == twice[5] == 1
+    assert once.sum() == pytest.approx(6)
+
+
+def test_a_row_of_several_groups_weighs_as_their_mean():
+    label = np.ones(3, dtype=int)
+    groups = {"target": [["a"], ["b"], ["a", "b"]]}
+    losses = {("target", "a", 1): 1.0, ("target", "b", 1): 0.0}
+    found = group_weights(label, groups, np.ones(3), [losses])
+    assert found[2] == pytest.approx((found[0] + found[1]) / 2)

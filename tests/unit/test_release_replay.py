@@ -175,15 +175,15 @@ def judged(versions, *, state=STATE, config=None, **sources):
 def bodies(after):
     return [
         (i, json.dumps({"instances": [row.inputs]}).encode())
-        for i, row in enumerate(rows(300))
+        for i, row in enumerate(rows(210))
         if i >= after
-    ] + [(300, b"no JSON"), (301, b"[]")]
+    ] + [(210, b"no JSON"), (211, b"[]")]
 
 
 def test_an_equal_candidate_advances_after_its_shadow(versions):
     analysis, memory = judged(versions)
     assert analysis.verdict == "advance", analysis.findings[0].says
-    assert analysis.candidate_requests == 300
+    assert analysis.candidate_requests == 210
     json.dumps(memory, allow_nan=False)
 
 

@@ -8,7 +8,17 @@ from itertools import pairwise
 import pytest
 import yaml
 
-from tests.report_sample import CONFIG, audited, evaluation_of, rendered
+from tests.report_sample import (
+    CONFIG,
+    audited,
+    checks,
+    evaluation_of,
+    everything,
+    rendered,
+    rendered_whole,
+    snapshot,
+)
+from tidegate.evaluation.audit import audit_record
 from tidegate.evaluation.model_card import model_card
 from tidegate.records import Approval, AuditRecord
 from tidegate.store import digest_json
@@ -75,6 +85,26 @@ def test_it_holds_no_row(promoted):
         assert max(map(len, spec["datasets"].values())) <= 500
 
 
+def test_of_the_confident_errors_it_shows_ids_and_texts_only_when_they_are_given():
+    found, page, _ = rendered_whole()
+    error = found.confident_errors[0]
+    row = page.split(f"<code>{error.id}</code>")[1].split("</tr>")[0]
+    assert "topic: hard" in row
+    assert "report: {texts: true}" in page
+    shown = rendered_whole(texts={error.id: "a <i>text</i>"})[1]
+    assert "a &lt;i&gt;text&lt;/i&gt;" in shown
+    assert "report: {texts: true}" not in shown
+
+
+def test_what_is_absent_says_how_to_get_it(promoted):
+    page = promoted[1]
+    for key in ("data.golden_set", "data.functional_tests", "policy.review_capacity"):
+        assert key in page
+    whole = rendered_whole()[1]
+    assert "No golden set was scored" not in whole
+    assert "served 3 decisions" in whole
+
+
 def test_the_decision_and_its_reasons_stand_on_top(promoted):
     found, page, _ = promoted
     banner = page.split('<div class="banner promote">')[1].split("</div>")[0]
@@ -93,6 +123,7 @@ def test_every_chart_has_a_place_and_a_description(promoted):
             "scores",
             "scores-validation",
             "gaps",
+            "pairs",
             "baseline",
             "prevalence",
             "search",
@@ -173,6 +204,9 @@ def test_the_model_card_tells_use_figures_limits_and_lineage():
         "## Performance on the holdout",
         "## Candidate and baseline",
         "## Groups",
+        "## Where it is wrong",
+        "## Functional tests",
+        "## Golden set",
         "## Limits",
         "## Approval",
         "## Lineage",
@@ -203,6 +237,24 @@ def test_the_card_of_an_approved_model_names_who_answers_for_it():
     approval = Approval(approved_by="policy lead", approved_at="2026-03-01T09:00:00+00:00")
     card = model_card(audited().model_copy(update={"approval": approval}))
     assert "Approved by policy lead at 2026-03-01T09:00:00+00:00." in card
+
+
+def test_the_card_of_a_whole_evaluation_tells_errors_tests_and_golden_set():
+    found = everything()[0]
+    audit = audit_record(
+        evaluation=found,
+        snapshot=snapshot(),
+        data_validation=checks(),
+        config=CONFIG,
+        digests={},
+    )
+    card = model_card(audit)
+    assert "topic: hard" in card
+    assert "| hostility plain | flag |" in card
+    assert "earlier candidates on the same rows: 1." in card
+    assert "Decisions that these rows have served: 3." in card
+    assert audit.metric("calibration_error").high == found.calibration.error_ci[1]
+    assert audit.metric("false_negative_rate").value == pytest.approx(1 - found.recall)
 
 
 def test_the_card_of_a_refused_model_names_no_use():

@@ -120,18 +120,19 @@ def test_what_did_not_change_is_said_and_what_is_not_known_is_not_called_unchang
 
 
 def test_groups_come_with_the_figures_of_both_runs_largest_loss_first():
-    strong, weak = evaluation_of(6.0)[0], evaluation_of(3.0)[0]
+    strong = evaluation_of()[0]
+    losing = (g.model_copy(update={"recall": 0.2}) for g in strong.groups)
+    weak = strong.model_copy(update={"groups": (*strong.groups[1:], next(losing))})
     candidate = Made(manifest("v2"), evaluation=weak)
     cause = root_cause(STATE, ANALYSIS, candidate, Made(manifest("v1"), evaluation=strong))
     first = cause.groups[0]
     assert {g.column for g in cause.groups} == {"lang", "tiny"}
-    lost = [g for g in cause.groups if g.recall is not None and g.baseline_recall is not None]
-    assert lost
-    assert (first.baseline_recall or 0) >= (first.recall or 0)
+    assert (first.group, first.recall) == (strong.groups[0].group, 0.2)
+    assert first.baseline_recall == strong.groups[0].recall
 
 
 def test_the_page_holds_everything_is_safe_and_loads_nothing(tmp_path):
-    candidate = Made(manifest("v2", threshold=0.4), evaluation=evaluation_of(3.0)[0])
+    candidate = Made(manifest("v2", threshold=0.4), evaluation=evaluation_of()[0])
     cause = root_cause(STATE, ANALYSIS, candidate, BASELINE)
     page = write_root_cause(tmp_path, cause).read_text()
     assert store.read_record(tmp_path / "root_cause.json", RootCause) == cause

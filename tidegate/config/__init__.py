@@ -11,7 +11,8 @@ from tidegate.config.data import (
 )
 from tidegate.config.features import CleaningConfig, FeatureConfig
 from tidegate.config.monitor import MonitorConfig, Remedy, TriggerConfig
-from tidegate.config.policy import CascadeConfig, CostConfig, PolicyConfig
+from tidegate.config.policy import CascadeConfig, CostConfig, Mitigation, PolicyConfig
+from tidegate.config.report import ReportConfig
 from tidegate.config.rollout import ExperimentConfig, OpsConfig, QualityConfig, RolloutConfig
 from tidegate.config.run import RunConfig, load_config
 from tidegate.config.search import SearchConfig
@@ -29,6 +30,7 @@ __all__ = [
     "ExplorationConfig",
     "FeatureConfig",
     "LabelValue",
+    "Mitigation",
     "MonitorConfig",
     "OpsConfig",
     "PayloadLogConfig",
@@ -37,6 +39,7 @@ __all__ = [
     "PublishedSplit",
     "QualityConfig",
     "Remedy",
+    "ReportConfig",
     "RolloutConfig",
     "RunConfig",
     "SearchConfig",

@@ -60,5 +60,6 @@ class FeatureConfig(Section):
         16, description="dimensions of the fixed projection that the drift check compares"
     )
     reweight_groups: bool = Field(
-        False, description="training weights that part label and group; policy.mitigate sets it"
+        False,
+        description="training weights that part label and group, for every trial",
     )

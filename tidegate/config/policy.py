@@ -7,6 +7,9 @@ from pydantic import Field, model_validator
 
 from tidegate.config.section import Section, Share
 
+#: Ways of training that make up for what an audit of groups finds.
+Mitigation = Literal["reweight", "resample", "group_robust"]
+
 
 class CostConfig(Section):
     """What mistakes cost, all in one unit of money."""
@@ -82,8 +85,14 @@ class PolicyConfig(Section):
     max_holdout_uses: Annotated[int, Field(ge=1)] = Field(
         10, description="decisions after which a holdout is called worn"
     )
-    mitigate: tuple[Literal["reweight"], ...] = Field(
-        (), description="reweight: train with label and group made independent by weights"
+    mitigate: tuple[Mitigation, ...] = Field(
+        (),
+        description="models trained beside the winner, shown where its audit fails: reweight "
+        "(label and group independent by weights), resample (the same by drawing rows), "
+        "group_robust (badly served groups weigh more)",
+    )
+    mitigation_wins: bool = Field(
+        False, description="may such a model be released where it passes and the winner fails?"
     )
     min_recall: Share | None = Field(None, description="promised by objective: max_precision")
     max_fpr: Share | None = Field(None, description="promised by objective: max_fpr")

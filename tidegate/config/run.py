@@ -13,6 +13,7 @@ from tidegate.config.data import DataConfig, PublishedSplit, SplitRule, Validati
 from tidegate.config.features import FeatureConfig
 from tidegate.config.monitor import MonitorConfig
 from tidegate.config.policy import PolicyConfig
+from tidegate.config.report import ReportConfig
 from tidegate.config.rollout import RolloutConfig
 from tidegate.config.search import SearchConfig
 from tidegate.config.section import Section
@@ -41,6 +42,7 @@ class RunConfig(Section):
     policy: PolicyConfig = PolicyConfig()
     features: FeatureConfig = FeatureConfig()
     search: SearchConfig = SearchConfig()
+    report: ReportConfig = ReportConfig()
     serving: ServingConfig = ServingConfig()
     rollout: RolloutConfig = RolloutConfig()
     monitor: MonitorConfig = MonitorConfig()

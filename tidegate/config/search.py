@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from tidegate.config.policy import Mitigation
 from tidegate.config.section import Names, Section, Share
 
 _A_YEAR_MINUTES = 365 * 24 * 60.0
@@ -63,6 +64,9 @@ class SearchConfig(Section):
         0, description="score the training rows by models of so many folds; 0: do not"
     )
     distill: bool = Field(False, description="also train a light model on the winner's scores")
+    mitigate: tuple[Mitigation, ...] = Field(
+        (), description="models trained with the winner's recipe; policy.mitigate sets it"
+    )
     median_stop_min_trials: Annotated[int, Field(ge=1)] = 3
     median_stop_start_step: Annotated[int, Field(ge=1)] = 4
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidegate.evaluation.decision import percent
+from tidegate.evaluation.dial import promised
 from tidegate.records import (
     AuditRecord,
     EvaluationReport,
@@ -54,7 +55,7 @@ def audit_record(
         algorithm=evaluation.algorithm,
         decision=evaluation.decision,
         reasons=evaluation.reasons,
-        intended_use=intended_use(evaluation),
+        intended_use=intended_use(evaluation, promised(evaluation, policy).words),
         uses_ruled_out=_RULED_OUT,
         inputs=snapshot.columns,
         group_columns=snapshot.groups,
@@ -81,6 +82,12 @@ def audit_record(
         groups=evaluation.groups,
         fairness=evaluation.fairness,
         baseline=evaluation.baseline,
+        promise=promised(evaluation, policy).words,
+        holdout_uses=evaluation.holdout_uses,
+        calibration=evaluation.calibration,
+        worst_slices=evaluation.worst_slices,
+        functional=evaluation.functional,
+        golden_set=evaluation.golden_set,
         limits=_limits(evaluation, snapshot, data),
         lineage=lineage(digests, snapshot, config),
     )
@@ -99,13 +106,13 @@ def lineage(
     }
 
 
-def intended_use(evaluation: EvaluationReport) -> str:
+def intended_use(evaluation: EvaluationReport, promise: str) -> str:
     """Say what the model may do, or that it may do nothing."""
     if evaluation.threshold is None:
         return "None yet: no threshold keeps the policy, so that the model must not act on posts."
     use = (
         f"Flag posts that score at least {evaluation.threshold:.6f}. The threshold was chosen so "
-        f"that at least {percent(evaluation.min_precision)} of the flagged posts violate, with "
+        f"that the policy's promise holds, {promise}, with "
         f"{percent(evaluation.confidence)} confidence, on traffic like the validation rows. Below "
         "the threshold a score orders posts for review; it does not clear them."
     )
@@ -141,6 +148,26 @@ def _metrics(evaluation: EvaluationReport) -> tuple[Metric, ...]:
         low, high = evaluation.recall_ci
         found.append(
             Metric(name="recall", value=evaluation.recall, low=low, high=high, interval="Wilson")
+        )
+        found.append(
+            Metric(
+                name="false_negative_rate",
+                value=1 - evaluation.recall,
+                low=1 - high,
+                high=1 - low,
+                interval="Wilson",
+            )
+        )
+    if evaluation.calibration is not None:
+        low, high = evaluation.calibration.error_ci
+        found.append(
+            Metric(
+                name="calibration_error",
+                value=evaluation.calibration.error,
+                low=low,
+                high=high,
+                interval="inverted noncentral chi-square",
+            )
         )
     for name in ("macro_f1", "roc_auc_ovo"):
         value = getattr(evaluation, name)

@@ -71,6 +71,7 @@ def choose_pass_through(
     rules: CascadeConfig,
     *,
     confidence: float,
+    at_most: float = math.inf,
 ) -> CascadeReport:
     """Return the largest pass-through score with the promise, and the curve of the load knob.
 
@@ -87,6 +88,8 @@ def choose_pass_through(
         How much may be lost, at rest and at full load.
     confidence : float
         Of the promise at rest; each other point of the curve has it for itself.
+    at_most : float
+        The pass-through score at rest is not to be above.
 
     Returns
     -------
@@ -94,10 +97,10 @@ def choose_pass_through(
         Without a `pass_through`, but with a reason, where the rows are too few.
     """
     used = {source: pairs for source, pairs in evidence.items() if source in rules.evidence}
-    report = _chosen(used, threshold, rules, confidence)
+    report = _chosen(used, threshold, rules, confidence, at_most)
     if report.pass_through is not None and _disagree(used, threshold, report.pass_through):
         del used["training"]
-        report = _chosen(used, threshold, rules, confidence)
+        report = _chosen(used, threshold, rules, confidence, at_most)
     return report
 
 
@@ -106,6 +109,7 @@ def _chosen(
     threshold: float,
     rules: CascadeConfig,
     confidence: float,
+    at_most: float,
 ) -> CascadeReport:
     flagged = [light[heavy >= threshold] for light, heavy in evidence.values()]
     ranked = np.sort(np.concatenate(flagged)) if flagged else np.zeros(0)
@@ -120,7 +124,7 @@ def _chosen(
         },
         flagged_needed=fewest_flagged(rules.max_recall_loss, confidence),
     )
-    curve = []
+    curve: list[PassThroughPoint] = []
     losses = np.geomspace(rules.max_recall_loss, rules.overload_recall_loss, _CURVE_POINTS)
     for load, loss in zip(np.linspace(0, 1, _CURVE_POINTS), losses, strict=True):
         most = tolerated(ranked.size, float(loss), confidence)
@@ -128,6 +132,7 @@ def _chosen(
             return report.model_copy(update={"reason": _too_few(report, ranked.size)})
         # A stopped row scores below the pass-through score, and must not be flagged.
         cut = min(float(ranked[most]) * (1 - _MARGIN), threshold)
+        cut = cut if curve else min(cut, at_most)
         lost = int(stops(ranked, cut).sum())
         point = PassThroughPoint(load=load, max_loss=loss, pass_through=cut, lost=lost)
         curve.append(point)

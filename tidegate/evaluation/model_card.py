@@ -12,10 +12,12 @@ _NAMES = {
     "brier_score": "Brier score",
     "precision": "Precision at the threshold",
     "recall": "Recall at the threshold",
+    "false_negative_rate": "Violating posts missed",
+    "calibration_error": "Calibration error",
     "macro_f1": "Macro-F1",
     "roc_auc_ovo": "ROC-AUC over pairs of classes",
 }
-_SHARES = {"precision", "recall"}
+_SHARES = {"precision", "recall", "false_negative_rate", "calibration_error"}
 
 
 def model_card(audit: AuditRecord) -> str:
@@ -44,6 +46,12 @@ def model_card(audit: AuditRecord) -> str:
         _baseline(audit),
         "## Groups",
         _groups(audit),
+        "## Where it is wrong",
+        _errors(audit),
+        "## Functional tests",
+        _functional(audit),
+        "## Golden set",
+        _golden(audit),
         "## Limits",
         _list(audit.limits),
         "## Approval",
@@ -87,7 +95,9 @@ def _labels(audit: AuditRecord) -> str:
 
 
 def _performance(audit: AuditRecord) -> str:
-    count = f"{audit.rows:,} rows, {audit.violating:,} violating."
+    count = f"{audit.rows:,} rows, {audit.violating:,} violating. Promised: {audit.promise}."
+    if audit.holdout_uses is not None:
+        count += f" Decisions that these rows have served: {audit.holdout_uses}."
     sure = f"{percent(audit.confidence)} confidence"
     rows = [_metric(metric) for metric in audit.metrics]
     figures = _table(("Figure", "Value", f"Interval ({sure})"), rows)
@@ -167,6 +177,54 @@ def _group(of: GroupMetrics) -> tuple[str, ...]:
         rate(of.fpr, of.fpr_ci),
         rate(of.fnr, of.fnr_ci),
     )
+
+
+def _errors(audit: AuditRecord) -> str:
+    if not audit.worst_slices:
+        return "No slice of the holdout is shown to be scored worse than the other rows."
+    rows = [
+        (
+            " and ".join(f"{c.column}: {c.value}" for c in found.conditions),
+            f"{found.n:,}",
+            f"{found.loss:.3f}",
+            f"{found.loss_elsewhere:.3f}",
+            "–" if found.recall is None else percent(found.recall),
+        )
+        for found in audit.worst_slices
+    ]
+    return _table(("Slice", "Rows", "Loss", "Elsewhere", "Recall"), rows)
+
+
+def _functional(audit: AuditRecord) -> str:
+    if audit.functional is None:
+        return "None were scored (data.functional_tests)."
+    rows = [
+        (
+            found.functionality.replace("_", " "),
+            "flag" if found.violating else "leave",
+            f"{found.cases:,}",
+            f"{percent(found.pass_rate)} ({span(found.pass_rate_ci)})",
+        )
+        for found in audit.functional.functionalities
+    ]
+    table = _table(("Kind of sentence", "Right answer", "Cases", "Pass rate"), rows)
+    rate, interval = audit.functional.flip_rate, audit.functional.flip_rate_ci
+    if rate is None or interval is None:
+        return table
+    return (
+        f"{table}\n\nNaming another identity changes the verdict in {percent(rate)} of the "
+        f"templates ({span(interval)})."
+    )
+
+
+def _golden(audit: AuditRecord) -> str:
+    if audit.golden_set is None:
+        return "None was scored (data.golden_set)."
+    found = audit.golden_set.figures
+    told = f"{found.rows:,} rows: average precision {found.average_precision:.3f}"
+    if found.precision is not None and found.recall is not None:
+        told += f", precision {percent(found.precision)}, recall {percent(found.recall)}"
+    return f"{told}; earlier candidates on the same rows: {len(audit.golden_set.history)}."
 
 
 def _approval(audit: AuditRecord) -> str:

@@ -6,16 +6,19 @@ from typing import Any
 
 import yaml
 
+from tidegate.config import CleaningConfig
 from tidegate.evaluation import charts
 from tidegate.evaluation.audit import lineage
 from tidegate.evaluation.decision import percent
-from tidegate.evaluation.intervals import wilson
-from tidegate.evaluation.operating_curve import OperatingCurve, as_json, load_at, operating_curve
+from tidegate.evaluation.dial import Promised, dial, promised, start_stop
+from tidegate.evaluation.operating_curve import OperatingCurve, operating_curve
 from tidegate.evaluation.page import render_page
 from tidegate.records import (
+    GROUP_PREFIX,
+    SLICE_PREFIX,
     EvaluationReport,
     Expectation,
-    Interval,
+    GroupPair,
     SearchResult,
     Snapshot,
     TrialResult,
@@ -32,7 +35,7 @@ _WORDS = {
     ),
 }
 _MOST_CURVES = 12
-_PER_POSTS = 1000
+_MOST_PAIRS = 40
 
 
 def render_report(
@@ -46,6 +49,8 @@ def render_report(
     config: Mapping[str, Any],
     digests: Mapping[str, str],
     search_cost: str | None = None,
+    cleaning: Mapping[str, int] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> str:
     """Return the report as one self-contained HTML page.
 
@@ -54,7 +59,8 @@ def render_report(
     evaluation : EvaluationReport
         The decision and the figures behind it.
     validation_scored, holdout_scored : DataFrame
-        Scored tables. Only counts and curves of them enter the page, never a row.
+        Scored tables. Counts and curves of them enter the page, and of the most confident errors
+        id, groups and slices; nothing else of a row.
     search : SearchResult
         The trials.
     data_validation : ValidationReport
@@ -62,27 +68,31 @@ def render_report(
     snapshot : Snapshot
         What the splits hold.
     config : mapping
-        The run's configuration, as JSON values. Of its policy, `prevalence`, `posts_per_day`,
-        `costs` and `review_capacity` say what the slider's figures are counted in.
+        The run's configuration, as JSON values.
     digests : mapping
         Name to digest: the lineage.
     search_cost : str, optional
         What the search cost, in one line.
+    cleaning : mapping, optional
+        Training rows that each rule of cleaning changed, by ``column:rule``.
+    texts : mapping, optional
+        Texts of the most confident errors by id, where the configuration lets them be shown.
     """
-    found = config.get("policy")
-    policy: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    policy = _section(config, "policy")
     stated = policy.get("prevalence")
     best = _trial(search, search.best)
     curve = _curve(evaluation, holdout_scored, stated)
-    start = _start(evaluation, curve)
-    bins = evaluation.calibration.curve if evaluation.calibration else ()
-    shown = _curves(search)
+    start = start_stop(evaluation, curve)
+    wanted = promised(evaluation, policy)
+    shown, pairs = _curves(search), _pairs(evaluation)
     columns = list(dict.fromkeys(group.column for group in evaluation.groups))
     word, sign, meaning = _WORDS[evaluation.decision]
     return render_page(
         "report.html",
-        charts=_charts(evaluation, curve, start, bins, stated)
+        charts=_charts(evaluation, curve, start, wanted)
         | {
+            "pairs": charts.group_pairs([p for p in pairs if p.metric == "fpr"]),
+            "prevalence": charts.prevalence(evaluation, stated),
             "scores": charts.score_histogram(holdout_scored, float(curve.cuts[start]), "holdout"),
             "scores-validation": charts.score_histogram(
                 validation_scored, evaluation.threshold, "validation"
@@ -99,8 +109,14 @@ def render_report(
         against=evaluation.baseline.differences.get("average_precision"),
         columns=columns,
         several=len(columns) > 1,
-        **_slider(evaluation, curve, start, policy),
-        bins=bins,
+        pairs=pairs,
+        policy=policy,
+        data=_section(config, "data"),
+        stated=stated,
+        wanted=wanted,
+        **dial(evaluation, curve, start, policy),
+        errors=_errors(evaluation, holdout_scored),
+        texts=texts or {},
         search=search,
         search_cost=search_cost,
         best=best,
@@ -108,6 +124,8 @@ def render_report(
         curves=shown,
         shift=_shift(evaluation),
         snapshot=snapshot,
+        inputs=_inputs(snapshot),
+        cleaning=_cleaning(cleaning or {}, snapshot),
         checks=data_validation,
         broken=data_validation.failures,
         expectation=_expectation,
@@ -116,23 +134,86 @@ def render_report(
     )
 
 
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = config.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
 def _charts(
-    evaluation: EvaluationReport,
-    curve: OperatingCurve,
-    start: int,
-    bins: Any,
-    stated: float | None,
+    evaluation: EvaluationReport, curve: OperatingCurve, start: int, wanted: Promised
 ) -> dict[str, charts.Spec | None]:
+    floor = wanted.limit if wanted.figure == "precision" else None
+    tests, golden = evaluation.functional, evaluation.golden_set
+    calibration, scale = evaluation.calibration, evaluation.score_reference
     drawn = {
-        "precision-recall": charts.precision_recall(curve, evaluation.min_precision, start),
-        "reliability": charts.reliability(bins),
+        "precision-recall": charts.precision_recall(curve, floor, start),
         "gaps": charts.gaps(evaluation),
         "baseline": charts.baseline_differences(evaluation),
-        "prevalence": charts.prevalence(evaluation, stated),
+        "reliability": charts.reliability(calibration.curve if calibration else ()),
+        "scale": charts.score_scale(scale) if scale else None,
+        "slices": charts.slice_losses(evaluation.worst_slices),
+        "functional": charts.pass_rates(tests) if tests else None,
+        "identities": charts.identity_shifts(tests) if tests else None,
+        "golden": charts.golden_history(golden) if golden else None,
     }
     for number, column in enumerate(dict.fromkeys(group.column for group in evaluation.groups)):
         drawn[f"groups-{number}"] = charts.group_rates(evaluation.groups, column)
     return drawn
+
+
+def _pairs(evaluation: EvaluationReport) -> list[GroupPair]:
+    """Return the pairs that may differ most, those with a limit first."""
+    order = sorted(evaluation.fairness.pairs, key=lambda p: (p.limit is None, -p.size_ci[1]))
+    return order[:_MOST_PAIRS]
+
+
+def _errors(evaluation: EvaluationReport, holdout: Any) -> list[dict[str, Any]]:
+    """Return the most confident errors with what rows can be told apart by."""
+    groups = dict.fromkeys(group.column for group in evaluation.groups)
+    slices = [str(c) for c in holdout.columns if str(c).startswith(SLICE_PREFIX)]
+    named = {c: c.removeprefix(SLICE_PREFIX) for c in [*groups, *slices] if c in holdout.columns}
+    wanted = {error.id for error in evaluation.confident_errors}
+    ids = holdout["id"] if "id" in holdout.columns else holdout.index.to_series()
+    own = ids.astype(str)
+    rows = holdout.assign(**{"_own": own})[own.isin(wanted).to_numpy()].set_index("_own")
+    found = []
+    for error in evaluation.confident_errors:
+        row = rows.loc[error.id] if error.id in rows.index else {}
+        told = [f"{title}: {_value(row[column])}" for column, title in named.items() if len(row)]
+        found.append(error.model_dump() | {"features": ", ".join(told)})
+    return found
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if hasattr(value, "__len__"):
+        return " and ".join(str(part) for part in value) or "–"
+    return "–" if value is None or value != value else str(value)
+
+
+def _inputs(snapshot: Snapshot) -> list[dict[str, Any]]:
+    kinds: list[tuple[str, str, str]] = [
+        (column.name, column.kind, column.name) for column in snapshot.columns
+    ]
+    kinds += [(group, "group", GROUP_PREFIX + group) for group in snapshot.groups]
+    return [
+        {"name": name, "kind": kind, "profile": snapshot.profiles.get(key)}
+        for name, kind, key in kinds
+    ]
+
+
+def _cleaning(changed: Mapping[str, int], snapshot: Snapshot) -> list[dict[str, Any]]:
+    rows = snapshot.splits["train"].rows
+    found = []
+    for key, count in sorted(changed.items(), key=lambda item: -item[1]):
+        column, _, rule = key.rpartition(":")
+        told = CleaningConfig.model_fields.get(rule)
+        described = rule if told is None else f"{rule}: {told.description}"
+        found.append(
+            {"column": column, "rule": described, "rows": count, "share": count / max(rows, 1)}
+        )
+    return found
 
 
 def _curve(evaluation: EvaluationReport, holdout: Any, stated: float | None) -> OperatingCurve:
@@ -144,100 +225,6 @@ def _curve(evaluation: EvaluationReport, holdout: Any, stated: float | None) -> 
         groups=evaluation.groups,
         keep=[threshold for threshold in points if threshold is not None],
     )
-
-
-def _start(evaluation: EvaluationReport, curve: OperatingCurve) -> int:
-    """Return the stop where the slider stands: the threshold, else the best reachable point."""
-    best = evaluation.best_reachable
-    wished = evaluation.threshold if best is None else best.threshold
-    return curve.nearest(wished) if wished is not None else 0
-
-
-def _slider(
-    evaluation: EvaluationReport, curve: OperatingCurve, start: int, policy: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return what the threshold section shows before anybody moves it, and the data to move it."""
-    posts, costs = policy.get("posts_per_day"), policy.get("costs")
-    unit = "a day" if posts else f"per {_PER_POSTS:,} posts"
-    many = float(posts or _PER_POSTS)
-    load = load_at(curve, start, start, posts=many, costs=costs)
-    recall, recall_ci = curve.recall(start)
-    precision, low = curve.precision(start), float(curve.precision_lower_bound[start])
-    share = curve.production
-    mix = (
-        f"the stated {percent(share)} of posts violate"
-        if share is not None
-        else f"{percent(curve.sample_prevalence)} of posts violate, as in the holdout"
-    )
-    return {
-        "curve": curve,
-        "unit": unit,
-        "per": f"to {many:,.0f} posts a day" if posts else unit,
-        "capacity": policy.get("review_capacity"),
-        "assumption": f"Counts hold where {mix}, and people are taken to decide rightly.",
-        "at": {
-            "stop": start,
-            "stops": curve.cuts.size,
-            "cut": float(curve.cuts[start]),
-            "precision": precision,
-            "low": low,
-            "recall": recall,
-            "recall_ci": recall_ci,
-            "flagged": int(curve.flagged[start]),
-            "load": load,
-            "told": _told(precision, low, evaluation.min_precision),
-        },
-        "groups_at": _groups_at(curve, start),
-        "slider": as_json(curve)
-        | {
-            "start": start,
-            "posts": many,
-            "unit": unit,
-            "costs": costs,
-            "floor": evaluation.min_precision,
-            "confidence": evaluation.confidence,
-        },
-    }
-
-
-def _told(precision: float, low: float, wanted: float) -> str:
-    floor = percent(wanted)
-    if low >= wanted:
-        return (
-            f"✓ The holdout shows the floor of {floor} here: precision is at least {percent(low)}."
-        )
-    if precision >= wanted:
-        return (
-            f"? Not shown: precision is {percent(precision)} here but may be as low as "
-            f"{percent(low)}; the floor is {floor}."
-        )
-    return f"✕ Below the floor of {floor}: precision is {percent(precision)} here."
-
-
-def _groups_at(curve: OperatingCurve, stop: int) -> list[dict[str, Any]]:
-    def rate(name: str, hits: int, rows: int) -> dict[str, float | Interval | None]:
-        some = rows > 0
-        return {
-            name: hits / rows if some else None,
-            f"{name}_ci": wilson(hits, rows, curve.confidence) if some else None,
-        }
-
-    found = []
-    for g in curve.groups:
-        flagged, right = int(g.flagged[stop]), int(g.right[stop])
-        found.append(
-            {
-                "column": g.column,
-                "group": g.group,
-                "too_small": g.too_small,
-                "n": g.n,
-                "flagged": flagged,
-            }
-            | rate("precision", right, flagged)
-            | rate("recall", right, g.violating)
-            | rate("fpr", flagged - right, g.n - g.violating)
-        )
-    return found
 
 
 def _in_words(evaluation: EvaluationReport) -> str | None:

@@ -1,5 +1,6 @@
 """From what a candidate's two models say to the scores that are served, and judged."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from tidegate.evaluation.objectives import choose
 from tidegate.pass_through import filtered_scores
 from tidegate.records import LIGHT, AgreementSource, CascadeReport
 
-_MOST_ROUNDS = 5
+_MOST_ROUNDS = 20
 
 
 def cascade_of(
@@ -87,8 +88,9 @@ def settle_cascade(
     """Choose threshold and pass-through score so that each is the other's.
 
     The threshold is the one that the policy gives on the cascade's own validation scores, the
-    pass-through score the one that is proven at that threshold. They are chosen in turn until
-    they stay; the validation labels thus enter by the threshold alone.
+    pass-through score one that is proven at that threshold. They are chosen in turn, the
+    pass-through score only ever falling, until both stay; the validation labels thus enter by the
+    threshold alone.
 
     Parameters
     ----------
@@ -107,18 +109,18 @@ def settle_cascade(
     """
     heavy, label, weight = validation
     pairs: dict[AgreementSource, Pairs] = {"validation": (light, heavy), **evidence}
-    score = heavy
-    report: CascadeReport | None = None
+    score, at_most = heavy, math.inf
     for _ in range(_MOST_ROUNDS):
         threshold = choose((score, label, weight), policy, folds).threshold
         if threshold is None:
             return _refused(rules, policy, None, "no threshold keeps the policy's promise")
-        if report is not None and threshold.value == report.threshold:
+        report = choose_pass_through(
+            pairs, threshold.value, rules, confidence=policy.confidence, at_most=at_most
+        )
+        if report.pass_through is None or report.pass_through == at_most:
             return report
-        report = choose_pass_through(pairs, threshold.value, rules, confidence=policy.confidence)
-        if report.pass_through is None:
-            return report
-        score = filtered_scores(light, heavy, report.pass_through)
+        at_most = report.pass_through
+        score = filtered_scores(light, heavy, at_most)
     return _refused(rules, policy, None, "threshold and filter do not settle")
 
 

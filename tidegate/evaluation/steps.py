@@ -1,9 +1,10 @@
 """Evaluation's two pipeline steps: folders in, folders out; the judging is in the pure modules."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tidegate.config import PolicyConfig
 from tidegate.evaluation.audit import audit_record
@@ -20,21 +21,25 @@ from tidegate.evaluation.history import (
     rows_digest,
 )
 from tidegate.evaluation.measurement import rows_of
+from tidegate.evaluation.mitigations import mitigation_report, preferred
 from tidegate.evaluation.model_card import model_card
 from tidegate.evaluation.objectives import choose
 from tidegate.evaluation.report import render_report
+from tidegate.evaluation.served_rule import served_rule
 from tidegate.evaluation.served_scores import as_served, cascade_of
 from tidegate.evaluation.slices import confident_errors, worst_slices
 from tidegate.records import (
+    ID,
     BaselineModel,
     Candidate,
-    CascadeReport,
     DecisionRule,
     EvaluationReport,
+    FeatureSet,
     FunctionalReport,
     PastEvaluation,
     SearchResult,
     Snapshot,
+    TreatedModel,
     ValidationReport,
 )
 from tidegate.store import (
@@ -46,6 +51,7 @@ from tidegate.store import (
     write_text,
 )
 
+_MITIGATED = "mitigated"
 _SHOWN_TABLES = frozenset({"validation", "holdout", "golden", "functional"})
 
 
@@ -62,56 +68,43 @@ def evaluate_candidate(
     Parameters
     ----------
     folder : Path
-        As `records.Candidate` describes; ``scored/crossfit.parquet`` is read where there is one.
+        As `records.Candidate` describes; ``scored/crossfit.parquet`` is read where there is one,
+        and ``mitigated/NAME/scored/`` where the candidate fails the fairness audit.
     policy : PolicyConfig
         What the policy team demands.
     out : Path
-        Folder to write: ``evaluation.json`` and the candidate's ``scored/`` tables.
+        Folder to write: ``evaluation.json`` and the ``scored/`` tables of the model it is about.
     model_store : Path, optional
         Folder of released bundles, where the evaluations of every run of a name are kept.
     run_digest : str
         The run under which this evaluation is kept there.
     """
     candidate = read_record(folder / "candidate.json", Candidate)
-    validation = read_table(folder / "scored" / "validation.parquet")
-    crossfit_path = folder / "scored" / "crossfit.parquet"
-    holdout = read_table(folder / "scored" / "holdout.parquet")
-    crossfit = read_table(crossfit_path) if crossfit_path.is_file() else None
-    agreement_path = folder / "light" / "agreement.parquet"
-    agreement = read_table(agreement_path) if agreement_path.is_file() else None
-    cascade = cascade_of(validation, holdout, agreement, crossfit, policy)
-    validation, holdout = (as_served(table, cascade) for table in (validation, holdout))
-    report = evaluate(
-        validation,
-        holdout,
-        baseline=_read_baseline(folder / "baseline", candidate.baseline, policy),
-        policy=policy,
-        groups=candidate.groups,
-        name=candidate.name,
-        algorithm=candidate.algorithm,
-        prevalence=candidate.prevalence,
-        crossfit=crossfit,
-    )
+    baseline = _read_baseline(folder / "baseline", candidate.baseline, policy)
+    report = _judged(folder, candidate, baseline, policy)
+    chosen = folder
+    if report.fairness.verdict == "fail":
+        report, chosen = _with_mitigations(report, folder, candidate, baseline, policy)
+    holdout = as_served(read_table(chosen / "scored" / "holdout.parquet"), report.cascade)
     report = report.model_copy(
         update={
             "worst_slices": worst_slices(
                 holdout, groups=candidate.groups, threshold=report.threshold, policy=policy
             ),
             "confident_errors": confident_errors(holdout, report.threshold),
-            "functional": _functional(folder, cascade, report, policy),
-            "cascade": cascade,
+            "functional": _functional(chosen, report, policy),
         }
     )
     kept = None if model_store is None else model_store / candidate.name
     past = () if kept is None else earlier(read_history(kept), run_digest)
-    report = _with_golden_set(report, candidate.baseline.rule, folder, policy, past)
+    report = _with_golden_set(report, candidate.baseline.rule, (folder, chosen), policy, past)
     holdout_digest = rows_digest(holdout)
     if kept is not None:
         report = _with_uses(report, holdout_uses(past, holdout_digest), policy)
     with new_directory(out) as target:
-        for table in sorted((folder / "scored").glob("*.parquet")):
+        for table in sorted((chosen / "scored").glob("*.parquet")):
             if table.stem in _SHOWN_TABLES:
-                scored = as_served(read_table(table), cascade)
+                scored = as_served(read_table(table), report.cascade)
                 write_table(target / "scored" / table.name, scored)
         write_record(target / "evaluation.json", report)
     if kept is not None:
@@ -119,14 +112,88 @@ def evaluate_candidate(
     return report
 
 
+def model_folder(folder: Path, report: EvaluationReport) -> Path:
+    """Return where a candidate's folder holds the model that a report is about."""
+    return folder if report.mitigation is None else folder / _MITIGATED / report.mitigation
+
+
+def _judged(
+    folder: Path, candidate: Candidate, baseline: Baseline, policy: PolicyConfig
+) -> EvaluationReport:
+    validation, holdout = (
+        read_table(folder / "scored" / f"{split}.parquet") for split in ("validation", "holdout")
+    )
+    crossfit = _read_if_there(folder / "scored" / "crossfit.parquet")
+    agreement = _read_if_there(folder / "light" / "agreement.parquet")
+    cascade = cascade_of(validation, holdout, agreement, crossfit, policy)
+    report = evaluate(
+        as_served(validation, cascade),
+        as_served(holdout, cascade),
+        baseline=baseline,
+        policy=policy,
+        groups=candidate.groups,
+        name=candidate.name,
+        algorithm=candidate.algorithm,
+        prevalence=candidate.prevalence,
+        crossfit=crossfit,
+    )
+    return report.model_copy(update={"cascade": cascade})
+
+
+def _read_if_there(path: Path) -> Any:
+    return read_table(path) if path.is_file() else None
+
+
+def _with_mitigations(
+    report: EvaluationReport,
+    folder: Path,
+    candidate: Candidate,
+    baseline: Baseline,
+    policy: PolicyConfig,
+) -> tuple[EvaluationReport, Path]:
+    """Judge the mitigated models; return the report to go by, and the folder it is about."""
+    untreated = Baseline(
+        name="untreated",
+        kind="configured",
+        threshold=report.threshold,
+        holdout=as_served(read_table(folder / "scored" / "holdout.parquet"), report.cascade),
+        rule=served_rule(report, policy),
+    )
+    found: dict[str, EvaluationReport] = {}
+    shown = []
+    for path in sorted((folder / _MITIGATED).glob("*/treated.json")):
+        treated = read_record(path, TreatedModel)
+        own = candidate.model_copy(update={"algorithm": treated.algorithm})
+        judged = found[treated.name] = _judged(path.parent, own, baseline, policy)
+        table = as_served(read_table(path.parent / "scored" / "holdout.parquet"), judged.cascade)
+        shown.append(mitigation_report(treated, judged, table, untreated, policy))
+    report = report.model_copy(update={"mitigations": tuple(shown)})
+    best = preferred(report, policy)
+    if best is None:
+        return report, folder
+    told = (
+        f"The untreated model fails the fairness audit; this one, trained with {best} "
+        "(policy.mitigate), passes and stands in its place (policy.mitigation_wins)."
+    )
+    instead = found[best].model_copy(
+        update={
+            "mitigations": report.mitigations,
+            "mitigation": best,
+            "reasons": (*found[best].reasons, told),
+        }
+    )
+    return instead, folder / _MITIGATED / best
+
+
 def _with_golden_set(
     report: EvaluationReport,
     rule: DecisionRule,
-    folder: Path,
+    folders: tuple[Path, Path],
     policy: PolicyConfig,
     past: Sequence[PastEvaluation],
 ) -> EvaluationReport:
-    path = folder / "scored" / "golden.parquet"
+    folder, chosen = folders
+    path = chosen / "scored" / "golden.parquet"
     if not path.is_file():
         return report
     beside = Baseline(
@@ -148,12 +215,12 @@ def _with_golden_set(
 
 
 def _functional(
-    folder: Path, cascade: CascadeReport | None, report: EvaluationReport, policy: PolicyConfig
+    folder: Path, report: EvaluationReport, policy: PolicyConfig
 ) -> FunctionalReport | None:
     path = folder / "scored" / "functional.parquet"
     if not path.is_file():
         return None
-    scored = as_served(read_table(path), cascade)
+    scored = as_served(read_table(path), report.cascade)
     return functional_report(scored, report.threshold, confidence=policy.confidence)
 
 
@@ -204,6 +271,7 @@ def write_report(
     card: Path,
     audit: Path,
     search_cost: str | None = None,
+    features: Path | None = None,
 ) -> None:
     """Render ``report.html``, ``model_card.md`` and ``audit.json``.
 
@@ -217,6 +285,8 @@ def write_report(
         Files to write.
     search_cost : str, optional
         What the search cost, in one line.
+    features : Path, optional
+        Folder of the feature set, for what cleaning changed.
     """
     report = read_record(evaluation / "evaluation.json", EvaluationReport)
     data = read_record(snapshot / "snapshot.json", Snapshot)
@@ -232,6 +302,10 @@ def write_report(
         config=settings,
         digests=lineage,
         search_cost=search_cost,
+        cleaning=None
+        if features is None
+        else read_record(features / "features.json", FeatureSet).cleaning,
+        texts=_error_texts(snapshot, data, report) if _texts_allowed(settings) else None,
     )
     found = audit_record(
         evaluation=report,
@@ -243,3 +317,19 @@ def write_report(
     write_text(page, page_text)
     write_text(card, model_card(found))
     write_record(audit, found)
+
+
+def _texts_allowed(config: Mapping[str, Any]) -> bool:
+    return bool((config.get("report") or {}).get("texts", False))
+
+
+def _error_texts(folder: Path, snapshot: Snapshot, report: EvaluationReport) -> dict[str, str]:
+    """Read the texts of the most confident errors; only where the configuration allows it."""
+    columns = [column.name for column in snapshot.columns if column.kind == "text"]
+    wanted = {error.id for error in report.confident_errors}
+    if not columns or not wanted:
+        return {}
+    rows = read_table(folder / "holdout.parquet", columns=[ID, *columns])
+    own = rows[rows[ID].astype(str).isin(wanted)]
+    joined = own[columns].astype(str).agg("\n".join, axis=1)
+    return dict(zip(own[ID].astype(str), joined, strict=True))

@@ -1,6 +1,7 @@
 """The candidate: a bundle of the winning trial, and what it and the baseline score."""
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,17 @@ from tidegate.records import (
     BaselineModel,
     Candidate,
     CascadeReport,
+    Params,
     SearchResult,
     Snapshot,
     SplitName,
+    TreatedModel,
     TrialResult,
 )
 from tidegate.store import new_directory, read_record, read_table, write_record, write_table
 
 _DRIFT_REFERENCE_ROWS = 5000
-_CROSSFIT, _DISTILLED = "crossfit.npz", "distilled"
+_CROSSFIT, _DISTILLED, _MITIGATED = "crossfit.npz", "distilled", "mitigated"
 #: Of a candidate: what the search's ``distilled`` folder held.
 LIGHT_FOLDER = "light"
 _JUDGED_ON: tuple[SplitName, ...] = ("validation", "holdout")
@@ -65,7 +68,8 @@ def assemble_candidate(
         Folder to write, as `records.Candidate` describes; ``scored/crossfit.parquet`` as well
         where the search scored the training rows by models of their folds,
         ``scored/golden.parquet`` and ``baseline/golden.parquet`` where there is a golden set, and
-        ``scored/functional.parquet`` where there are functional tests (without their texts).
+        ``scored/functional.parquet`` where there are functional tests (without their texts), and
+        ``mitigated/NAME/`` with ``bundle/`` and ``scored/`` where the search trained such models.
         Where the search distilled a light model of two classes, its folder stands under
         ``light`` and its score beside the bundle's in every scored table.
     """
@@ -74,20 +78,17 @@ def assemble_candidate(
     best = result.trials[result.best]
     benchmark = _fitted(search, result.trials[result.benchmark])
     with new_directory(out) as folder:
-        bundle = _bundle_trial(folder / "bundle", best, name, data, snapshot, features, search)
-        with_whom, other = _loaded_baseline(baseline, data)
+        bundled = partial(
+            _bundled, name=name, data=data, snapshot=snapshot, featurizer=features / "featurizer"
+        )
+        bundle = bundled(folder / "bundle", best.algorithm, best.params, _fitted(search, best))
         light = _Light(search / _DISTILLED, bundle)
+        _score_splits(bundle, snapshot, folder / "scored", data, light)
+        with_whom, other = _loaded_baseline(baseline, data)
         for split in _JUDGED_ON:
             rows = read_table(snapshot / f"{split}.parquet")
-            outputs = bundle.outputs(rows)
-            scored = light.beside(scored_rows(rows, score_of(data.target, outputs)), rows)
-            if split == "holdout":
-                scored = scored.assign(**slice_columns(rows, data.columns))
-            write_table(
-                folder / "scored" / f"{split}.parquet",
-                with_outputs(scored, data.target, rows, outputs),
-            )
-            scored = scored_rows(rows, scored["score"])
+            own = read_table(folder / "scored" / f"{split}.parquet")
+            scored = scored_rows(rows, own["score"])
             if other is not None:
                 scored = score_table(other, rows)
             elif result.benchmark != result.best:
@@ -96,23 +97,25 @@ def assemble_candidate(
             write_table(folder / "baseline" / f"{split}.parquet", scored)
         if (snapshot / _GOLDEN).is_file():
             rows = read_table(snapshot / _GOLDEN)
-            write_table(folder / "scored" / _GOLDEN, light.beside(score_table(bundle, rows), rows))
             if other is not None:
                 score = other.score(rows)
             else:
                 X = bundle.featurizer.transform(rows)
                 score = score_of(data.target, benchmark.predict_proba(X))
             write_table(folder / "baseline" / _GOLDEN, scored_rows(rows, score))
-        if (snapshot / _FUNCTIONAL).is_file():
-            rows = read_table(snapshot / _FUNCTIONAL)
-            inputs = [column.name for column in data.columns]
-            scored = rows.drop(columns=inputs).assign(score=bundle.score(rows[inputs]))
-            write_table(folder / "scored" / _FUNCTIONAL, light.beside(scored, rows))
         if (search / _CROSSFIT).is_file():
             crossfit = _crossfit_table(search / _CROSSFIT, snapshot)
             write_table(folder / "scored" / "crossfit.parquet", crossfit)
         if light.there:
             shutil.copytree(search / _DISTILLED, folder / LIGHT_FOLDER)
+        for treated in sorted((search / _MITIGATED).glob("*/treated.json")):
+            told = read_record(treated, TreatedModel)
+            model = load_model(told.algorithm, treated.parent / "model")
+            place = folder / _MITIGATED / told.name
+            # Trained by weights alone: groups are no more among its inputs than the winner's.
+            fair = bundled(place / "bundle", told.algorithm, told.params, model)
+            _score_splits(fair, snapshot, place / "scored", data)
+            write_record(place / "treated.json", told)
         candidate = Candidate(
             name=name,
             algorithm=best.algorithm,
@@ -213,21 +216,21 @@ def _crossfit_table(path: Path, snapshot: Path) -> Any:
     return pd.concat(tables, ignore_index=True)
 
 
-def _bundle_trial(
+def _bundled(
     folder: Path,
-    trial: TrialResult,
+    algorithm: str,
+    params: Params,
+    model: Model,
+    *,
     name: str,
     data: Snapshot,
     snapshot: Path,
-    features: Path,
-    search: Path,
+    featurizer: Path,
 ) -> Bundle:
-    featurizer_folder = features / "featurizer"
     # Validation rows: the featurizer was fitted on the training rows and flatters them.
     unseen = read_table(snapshot / "validation.parquet")
-    featurizer, model = Featurizer.load(featurizer_folder), _fitted(search, trial)
-    reference = drift_reference(
-        featurizer,
+    norm = drift_reference(
+        Featurizer.load(featurizer),
         model,
         unseen,
         columns=data.columns,
@@ -238,17 +241,41 @@ def _bundle_trial(
     write_bundle(
         folder,
         name=name,
-        algorithm=trial.algorithm,
-        params=trial.params,
+        algorithm=algorithm,
+        params=params,
         model=model,
-        featurizer_folder=featurizer_folder,
+        featurizer_folder=featurizer,
         columns=data.columns,
         snapshot_digest=data.digest,
         source_digest=data.source_digest,
         target=data.target,
-        drift_reference=reference,
+        drift_reference=norm,
     )
     return load_bundle(folder)
+
+
+def _score_splits(
+    bundle: Bundle, snapshot: Path, out: Path, data: Snapshot, light: _Light | None = None
+) -> None:
+    """Write what a bundle scores: validation, holdout, and golden set and templates if any."""
+
+    def write(name: str, scored: Any, rows: Any) -> None:
+        write_table(out / name, scored if light is None else light.beside(scored, rows))
+
+    for split in _JUDGED_ON:
+        rows = read_table(snapshot / f"{split}.parquet")
+        outputs = bundle.outputs(rows)
+        scored = scored_rows(rows, score_of(data.target, outputs))
+        if split == "holdout":
+            scored = scored.assign(**slice_columns(rows, data.columns))
+        write(f"{split}.parquet", with_outputs(scored, data.target, rows, outputs), rows)
+    if (snapshot / _GOLDEN).is_file():
+        rows = read_table(snapshot / _GOLDEN)
+        write(_GOLDEN, score_table(bundle, rows), rows)
+    if (snapshot / _FUNCTIONAL).is_file():
+        rows = read_table(snapshot / _FUNCTIONAL)
+        inputs = [column.name for column in data.columns]
+        write(_FUNCTIONAL, rows.drop(columns=inputs).assign(score=bundle.score(rows[inputs])), rows)
 
 
 def _fitted(search: Path, trial: TrialResult) -> Model:

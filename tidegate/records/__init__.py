@@ -1,7 +1,13 @@
 """The frozen types that cross a step boundary, a module a stage."""
 
 from tidegate.records.audit import Approval, AuditRecord, LabelProvenance, Metric
-from tidegate.records.candidate import BaselineModel, BundleManifest, Candidate, Release
+from tidegate.records.candidate import (
+    BaselineModel,
+    BundleManifest,
+    Candidate,
+    Release,
+    TreatedModel,
+)
 from tidegate.records.cascade import (
     LIGHT,
     Agreement,
@@ -49,6 +55,7 @@ from tidegate.records.evaluation import (
     GroupMetrics,
     GroupPair,
     IdentityShift,
+    MitigationReport,
     PastEvaluation,
     SliceCondition,
     WorstSlice,
@@ -172,6 +179,7 @@ __all__ = [
     "Interval",
     "LabelProvenance",
     "Metric",
+    "MitigationReport",
     "Objective",
     "Observed",
     "OperatingPoint",
@@ -206,6 +214,7 @@ __all__ = [
     "ThresholdOffer",
     "Traffic",
     "TrainingEvidence",
+    "TreatedModel",
     "TrialResult",
     "TriggerState",
     "TriggerVerdict",

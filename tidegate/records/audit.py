@@ -8,9 +8,13 @@ from tidegate.records.evaluation import (
     BaselineComparison,
     ClassMetrics,
     FairnessReport,
+    FunctionalReport,
+    GoldenSetReport,
     GroupMetrics,
+    WorstSlice,
 )
 from tidegate.records.record import Record, SplitName
+from tidegate.records.scores import CalibrationReport
 
 
 class Metric(Record):
@@ -48,7 +52,8 @@ class Approval(Record):
 class AuditRecord(Record):
     """``audit.json``: what a model is for, what it was made of, what it does, who answers for it.
 
-    `policy` is the configuration's section as it stood; `approval` is None until someone approves.
+    `promise` says what the objective promises of the threshold; `policy` is the configuration's
+    section as it stood; `approval` is None until someone approves.
     """
 
     format: Literal[1]
@@ -77,6 +82,12 @@ class AuditRecord(Record):
     groups: tuple[GroupMetrics, ...]
     fairness: FairnessReport
     baseline: BaselineComparison
+    promise: str = ""
+    holdout_uses: int | None = None
+    calibration: CalibrationReport | None = None
+    worst_slices: tuple[WorstSlice, ...] = ()
+    functional: FunctionalReport | None = None
+    golden_set: GoldenSetReport | None = None
     limits: tuple[str, ...]
     lineage: Mapping[str, str]
     approval: Approval | None = None

@@ -41,6 +41,14 @@ class Candidate(Record):
     baseline: BaselineModel
 
 
+class TreatedModel(Record):
+    """``treated.json``: the winner's recipe, trained with one mitigation."""
+
+    name: str
+    algorithm: str
+    params: Params
+
+
 class BundleManifest(Record):
     """``bundle.json``: what serves, under which contract, and the digests that prove it.
 

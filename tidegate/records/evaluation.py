@@ -243,11 +243,30 @@ class ClassMetrics(Record):
     average_precision: float | None
 
 
+class MitigationReport(Record):
+    """A model trained with one mitigation, judged like the candidate.
+
+    `differences` are this model less the untreated one on the same holdout rows.
+    """
+
+    name: str
+    algorithm: str
+    threshold: float | None
+    precision: float | None
+    recall: float | None
+    fairness: FairnessReport
+    groups: tuple[GroupMetrics, ...]
+    differences: Mapping[str, Difference]
+    decision: Literal["promote", "hold", "insufficient_data"]
+    reasons: tuple[str, ...]
+
+
 class EvaluationReport(Record):
     """``evaluation.json``: the holdout's verdict on the candidate.
 
     `classes` and `macro_f1` are of models of classes or of several tasks, `roc_auc_ovo` (the mean
-    over pairs of classes) of classes only.
+    over pairs of classes) of classes only. `mitigations` are of an untreated model whose audit
+    fails; `mitigation` names the one whose model this report is about, where it was preferred.
     """
 
     name: str
@@ -288,3 +307,5 @@ class EvaluationReport(Record):
     score_reference: ReferenceMapping | None = None
     cascade: CascadeReport | None = None
     class_thresholds: tuple[ClassThreshold, ...] = ()
+    mitigations: tuple[MitigationReport, ...] = ()
+    mitigation: str | None = None

@@ -14,14 +14,17 @@ from tidegate.rollout.replay import LoggedRow, PayloadLogRows
 from tidegate.rollout.version_client import VersionClient
 
 
-class Addresses(Protocol):
-    """Knows where a version answers, past the traffic split."""
+class Pods(Protocol):
+    """Knows the pods of a version."""
 
     def address_of(self, version: str) -> str | None:
-        """Return the address of a version; None while it is not served."""
+        """Return where a version answers past the traffic split; None while it is not served."""
+
+    def restarts_of(self, version: str) -> int | None:
+        """Return how often its containers have restarted; None where that is not known."""
 
 
-def cluster_analyst(config: RunConfig, store: ModelStore, addresses: Addresses) -> LiveAnalyst:
+def cluster_analyst(config: RunConfig, store: ModelStore, pods: Pods) -> LiveAnalyst:
     """Return the analyst that the configuration's sources allow.
 
     Without ``rollout.ops.prometheus`` there are no serving figures, without
@@ -33,12 +36,12 @@ def cluster_analyst(config: RunConfig, store: ModelStore, addresses: Addresses) 
         Names the sources and the limits.
     store : ModelStore
         Holds the manifests.
-    addresses : Addresses
+    pods : Pods
         The backend.
     """
 
     def client(version: str) -> VersionClient | None:
-        address = addresses.address_of(version)
+        address = pods.address_of(version)
         return None if address is None else VersionClient(address, config.name)
 
     def manifest(version: str) -> BundleManifest | None:
@@ -59,6 +62,7 @@ def cluster_analyst(config: RunConfig, store: ModelStore, addresses: Addresses) 
         ops=None if rollout.ops.prometheus is None else PrometheusOps(rollout.ops),
         shadow=shadow,
         quality=LiveQuality(rollout, client, golden=golden) if golden else None,
+        restarts=pods.restarts_of,
     )
 
 

@@ -22,12 +22,14 @@ from tidegate.errors import BadInput
 from tidegate.records import Observed, ReleaseEvent, ReleaseState, Traffic
 from tidegate.rollout.backend import Conflict
 from tidegate.rollout.controller import command
-from tidegate.rollout.inference_service import Document, Mode, deployment_name
+from tidegate.rollout.inference_service import Document, Mode, deployment_name, version_of
 from tidegate.rollout.kserve_status import (
+    REVISION_LABEL,
     Revision,
     observe_knative,
     observe_standard,
     read_revision,
+    restarts_by,
     rolled_out_revisions,
     serving_deployments,
     shares_of,
@@ -36,7 +38,6 @@ from tidegate.rollout.kserve_traffic import (
     detect_mode,
     differences,
     knative_patch,
-    spec_traffic,
     standard_patch,
 )
 from tidegate.rollout.ledger import Ledger
@@ -169,19 +170,24 @@ class KServeBackend:
         return observed.model_copy(update={"settled": False, "notes": (*lost, *observed.notes)})
 
     def address_of(self, version: str) -> str | None:
-        """Return where a version answers past the traffic split; None while it is not served."""
-        service = self._service()
-        if self._mode(service) == "Standard":
-            asked = spec_traffic(self._config, service, "Standard")
-            served = (asked.baseline, asked.candidate)
-            names = dict(zip(served, serving_deployments(service), strict=False))
-            name = names.get(version)
-        else:
-            _, revisions = self._knative(service)
-            ready = [n for n, found in revisions.items() if found.version == version]
-            # The Service of a revision's own pods, beside the one that wakes sleeping ones.
-            name = f"{ready[-1]}-private" if ready else None
-        return None if name is None else f"http://{name}.{self._namespace}.svc"
+        """Return where the pods of one version answer, past the split; None without such pods.
+
+        In Standard mode that is the Service of its slot, in Knative mode that of its revision.
+        """
+        name = next(iter(self._holders(version)), None)
+        return None if name is None else f"http://{name}.{self._namespace}.svc.cluster.local"
+
+    def restarts_of(self, version: str) -> int | None:
+        """Return how often the containers of one version have restarted; None without its pods."""
+        holders = self._holders(version)
+        pods = self._api.find(PODS, self._namespace, f"{_POD_LABEL}={self._name}")
+        known = [
+            count
+            for label, prefix in (("app", "isvc."), (REVISION_LABEL, ""))
+            for value, count in restarts_by(pods, label).items()
+            if value.startswith(prefix) and value.removeprefix(prefix) in holders
+        ]
+        return max(known) if known else None
 
     def settle(self, traffic: Traffic, *, seconds: float = 60.0) -> Observed:
         """Put a traffic in force and wait until it is, or until the time is over.
@@ -220,6 +226,21 @@ class KServeBackend:
         self.route(after.traffic)
         for event in after.outbox:
             self.record(event)
+
+    def _holders(self, version: str) -> list[str]:
+        """Return the slots' Services, or the revisions, that serve a version, the latest first."""
+        service = self._service()
+        if self._mode(service) == "Knative":
+            _, revisions = self._knative(service)
+            names = [n for n, r in revisions.items() if r.version == version and r.ready]
+            return sorted(names, reverse=True)
+        spec = service["spec"]
+        predictors = [spec["predictor"], *(e["predictor"] for e in spec.get("canary") or [])]
+        return [
+            name
+            for name, predictor in zip(serving_deployments(service), predictors, strict=True)
+            if version_of(self._config, predictor.get("containers") or []) == version
+        ]
 
     def _service(self) -> Document:
         found = self._api.get(INFERENCE_SERVICES, self._namespace, self._name)

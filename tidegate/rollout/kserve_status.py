@@ -222,12 +222,23 @@ def _unaccepted(route: Document) -> list[str]:
     return []
 
 
-def _restarts(pods: Iterable[Document], label: str, named: Mapping[str, str]) -> list[str]:
+def restarts_by(pods: Iterable[Document], label: str) -> dict[str, int]:
+    """Return how often the containers of pods have restarted, by a label's value."""
     counts: dict[str, int] = {}
     for pod in pods:
-        name = named.get((pod["metadata"].get("labels") or {}).get(label, ""))
+        value = (pod["metadata"].get("labels") or {}).get(label)
+        if value is None:
+            continue
         containers = (pod.get("status") or {}).get("containerStatuses") or []
         restarts = sum(int(container.get("restartCount") or 0) for container in containers)
-        if name and restarts:
-            counts[name] = counts.get(name, 0) + restarts
-    return [f"{name}: its containers restarted {n} times" for name, n in sorted(counts.items())]
+        counts[value] = counts.get(value, 0) + restarts
+    return counts
+
+
+def _restarts(pods: Iterable[Document], label: str, named: Mapping[str, str]) -> list[str]:
+    counts = restarts_by(pods, label)
+    return [
+        f"{name}: its containers restarted {counts[value]} times"
+        for value, name in sorted(named.items())
+        if counts.get(value)
+    ]

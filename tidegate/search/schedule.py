@@ -15,6 +15,7 @@ from tidegate.config import SearchConfig
 from tidegate.models.interface import Algorithm
 from tidegate.records import TrialResult
 from tidegate.search.allocation import Allocation
+from tidegate.search.mitigate import mitigation_fits
 
 #: What a long trial is not told of its time, as a share and in seconds: it must start, score
 #: validation and write its model, and one that is ended a second too early leaves nothing.
@@ -182,6 +183,8 @@ class Schedule:
             kept *= 2
         if self._best is None or self._long is not None:
             # The winner's seconds are not known yet, and a long trial's will be many.
-            return kept + (_MOST_FOR_FOLDS * self._seconds if self._config.crossfit_folds else 0)
-        folds = self._config.crossfit_folds * self._best.seconds / self._slots
+            more = self._config.crossfit_folds or self._config.mitigate
+            return kept + (_MOST_FOR_FOLDS * self._seconds if more else 0)
+        refits = self._config.crossfit_folds + mitigation_fits(self._config.mitigate)
+        folds = refits * self._best.seconds / self._slots
         return kept + min(folds, _MOST_FOR_FOLDS * self._seconds)

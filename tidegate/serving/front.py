@@ -5,9 +5,11 @@ stages, the body as models and back. The same answers are written here in a tent
 rarer (CloudEvents, binary tensors, health, metadata, unknown models) goes on to KServe.
 """
 
+import re
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+from urllib.parse import parse_qsl
 
 import orjson
 from kserve.protocol.rest.v2_datamodels import InferenceRequest
@@ -25,6 +27,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+_VERSIONED = re.compile(r"(?P<model>/v2/models/[^/]+)/versions/(?P<version>[^/]+)(?P<rest>/.*)?$")
+_NO_VERSION = b'{"error":"there is no such version of the model here"}'
 _JSON = (b"content-type", b"application/json")
 # Of V2: they ask for what only KServe's encoder writes.
 _BINARY = ("binary_data", "binary_data_output")
@@ -43,16 +47,22 @@ class Front:
     def __init__(self, predictor: ModerationPredictor, behind: Application) -> None:
         self._predictor, self._behind = predictor, behind
         self._v1 = f"/v1/models/{predictor.name}:predict"
+        self._explain = f"/v1/models/{predictor.name}:explain"
         self._v2 = f"/v2/models/{predictor.name}/infer"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return await self._behind(scope, receive, send)
+        if scope["query_string"] or "/versions/" in scope["path"]:
+            found = _of_version(scope, self._predictor.version)
+            if found is None:
+                return await _send(send, 404, _NO_VERSION, {})
+            scope = found
         path = scope["path"]
         if path == "/metrics" and scope["method"] == "GET":
             return await self._metrics(scope, send)
-        asks = path in (self._v1, self._v2) and scope["method"] == "POST"
+        asks = path in (self._v1, self._v2, self._explain) and scope["method"] == "POST"
         if not asks or not self._predictor.ready or _is_special(scope["headers"]):
             return await self._behind(scope, receive, send)
         body = await _body(receive)
@@ -61,12 +71,15 @@ class Front:
         status = 200
         headers: dict[str, str] = {}
         try:
-            if path == self._v1:
-                content: Any = await self._predictor.answer_document(self._document(body))
-            else:
-                content = await self._v2_answer(body)
+            if path == self._v2:
+                content: Any = await self._v2_answer(body)
                 if content is None:
                     return await self._behind(scope, _again(body), send)
+            else:
+                document = self._document(body)
+                if path == self._explain:
+                    document = _with_reasons(document)
+                content = await self._predictor.answer_document(document)
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             status, content, headers = told(error)
         return await _send(send, status, orjson.dumps(content), headers)
@@ -113,6 +126,30 @@ class Front:
         accept = dict(scope["headers"]).get(b"accept", b"").decode("latin-1")
         body, content_type = exposed(accept)
         await _send(send, 200, body, {"content-type": content_type})
+
+
+def _of_version(scope: Scope, version: str) -> Scope | None:
+    """Return the request without the version it names; None where that is another one.
+
+    KServe answers any version with 501, which monitoring would take for a fault of the server.
+    """
+    path, query = scope["path"], parse_qsl(scope["query_string"].decode("latin-1"))
+    named = [value for name, value in query if name == "model_version"]
+    found = _VERSIONED.match(path)
+    if found is not None:
+        named.append(found["version"])
+        path = found["model"] + (found["rest"] or "")
+    if any(name != version for name in named):
+        return None
+    return {**scope, "path": path, "query_string": b"" if named else scope["query_string"]}
+
+
+def _with_reasons(document: object) -> object:
+    if not isinstance(document, dict):
+        return document
+    given = document.get("parameters")
+    parameters = {**(given if isinstance(given, dict) else {}), "explain": True}
+    return {**document, "parameters": parameters}
 
 
 def _is_special(headers: list[tuple[bytes, bytes]]) -> bool:

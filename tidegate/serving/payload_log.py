@@ -111,8 +111,8 @@ class PayloadLog:
     Raises
     ------
     BadInput
-        If there is no address or no library for it, a redacted column is unknown, a local folder
-        cannot be made, or a key is needed and absent.
+        If there is no address or no library for it or for Parquet, a redacted column is unknown, a
+        local folder cannot be made, or a key is needed and absent.
     """
 
     def __init__(
@@ -141,8 +141,11 @@ class PayloadLog:
         self._writer, self._events, self._files = "", 0, 0
         self._clock_offset = now().timestamp() - elapsed()
         self._prune_at = elapsed()
-        # Arrow is imported now, and not beside the first requests.
-        self._schema.table([])
+        try:
+            # Arrow is imported now, and not beside the first requests.
+            self._schema.table([])
+        except ImportError:
+            raise BadInput(_WHERE, "needs pyarrow, which is absent", "install it") from None
 
     def offer(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Take rows to be kept, or drop and count what there is no room for.

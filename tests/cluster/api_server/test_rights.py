@@ -5,6 +5,7 @@ from kubernetes import client
 
 from tests.cluster.api_server.conftest import NAMESPACE, eventually
 from tests.unit.manifests.rendering import needs_kubectl
+from tests.unit.manifests.test_security import grants, manifests
 from tidegate.cluster_api import (
     EXPERIMENTS,
     PODS,
@@ -50,6 +51,16 @@ def rules(server, account):
 def test_an_account_has_the_rights_that_the_doctor_knows_and_no_other(server, account):
     known = {(r.group, r.resource, r.only, verb) for r in PIPELINE_RIGHTS for verb in r.verbs}
     assert rules(server, account) == (known if account == "tidegate-pipeline" else set())
+
+
+def test_the_release_controller_has_the_rights_of_its_roles_and_no_other(server):
+    ours = ("tidegate-release", "tidegate-release-standard")
+    granted = {
+        (group, resource, "" if only == "any" else only, verb)
+        for role, group, resource, verb, only in grants(manifests("Role"))
+        if role in ours
+    }
+    assert rules(server, "tidegate-release") == granted
 
 
 def test_the_doctor_finds_the_namespace_ready_for_whoever_may_impersonate(server, monkeypatch):

@@ -205,6 +205,21 @@ def test_restarts_are_told(made):
     assert made.backend.observe().notes == (
         "moderation-predictor: its containers restarted 3 times",
     )
+    assert made.backend.restarts_of(OLD) == 3
+    assert made.backend.restarts_of(NEW) is None
+
+
+@pytest.mark.parametrize("mode", ["Standard", "Knative"])
+def test_each_version_has_an_address_of_its_own(cluster, mode):
+    made = cluster(mode)
+    assert made.backend.address_of(NEW) is None
+    made.backend.settle(CANARY)
+    old, new = made.backend.address_of(OLD), made.backend.address_of(NEW)
+    names = {
+        "Standard": ("moderation-predictor", "moderation-blue-predictor"),
+        "Knative": ("moderation-predictor-00001", "moderation-predictor-00002"),
+    }
+    assert (old, new) == tuple(f"http://{n}.tidegate.svc.cluster.local" for n in names[mode])
 
 
 def test_a_write_that_meets_another_one_is_tried_again_over_what_is_there_then(made):

@@ -226,3 +226,18 @@ def test_both_ways_of_the_server_answer_v2_alike(server):
         for h in ({}, headers)
     )
     assert quick == slow
+
+
+def test_v1_explain_is_a_prediction_with_its_reasons(server):
+    answer = server.http.post("/v1/models/toy:explain", json={"instances": [ROW]})
+    assert answer.json()["predictions"][0]["reasons"]["method"] == "linear"
+
+
+def test_the_version_that_serves_may_be_named_and_no_other(server, expected):
+    version = expected[1].version
+    asked = {"inputs": tensors([ROW])}
+    answer = server.http.post(f"/v2/models/toy/versions/{version}/infer", json=asked)
+    assert answer.json()["model_version"] == version
+    assert server.http.get(f"/v2/models/toy?model_version={version}").json()["name"] == "toy"
+    assert server.http.get("/v2/models/toy/versions/other").status_code == 404
+    assert server.http.get("/v2/models/toy/ready?model_version=other").status_code == 404

@@ -214,6 +214,12 @@ def test_a_log_that_cannot_keep_its_word_does_not_start(tmp_path, monkeypatch, s
         PayloadLog(config, columns=COLUMNS)
 
 
+def test_a_log_without_arrow_is_told_at_the_start(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(BadInput, match="needs pyarrow, which is absent"):
+        PayloadLog(PayloadLogConfig(uri=str(tmp_path)))
+
+
 def test_old_hours_are_deleted_and_nothing_else(open_log, clock, tmp_path):
     log = open_log(retention_days=2)
     for hours in (0, 1, 23, 48):

@@ -32,6 +32,9 @@ class NotServed:
     def address_of(self, version):
         return None
 
+    def restarts_of(self, version):
+        return None
+
 
 def look(settings, folder):
     state, _ = begin(

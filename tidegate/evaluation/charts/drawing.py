@@ -11,6 +11,13 @@ SERIES = ["var(--series-1)", "var(--series-2)", "var(--series-3)", "var(--series
 
 Spec = Mapping[str, Any]
 
+#: What a verdict is called, and its colour.
+VERDICTS = {
+    "pass": ("within the limit", "var(--good)"),
+    "fail": ("beyond the limit", "var(--bad)"),
+    "insufficient_data": ("insufficient data", "var(--unsure)"),
+}
+
 
 def data(rows: Iterable[Mapping[str, Any]], name: str | None = None) -> Any:
     """Return rows as inline data; the page's script finds those with a name."""

@@ -9,6 +9,7 @@ from tidegate.evaluation.charts.drawing import (
     INK,
     MUTED,
     SERIES,
+    VERDICTS,
     VIOLATING,
     Spec,
     data,
@@ -20,11 +21,6 @@ from tidegate.evaluation.charts.drawing import (
 from tidegate.records import EvaluationReport, GroupMetrics
 
 _MOST_ROWS = 40
-_VERDICTS = {
-    "pass": ("within the limit", "var(--good)"),
-    "fail": ("beyond the limit", "var(--bad)"),
-    "insufficient_data": ("insufficient data", "var(--unsure)"),
-}
 
 
 def group_rates(groups: Sequence[GroupMetrics], column: str) -> Spec | None:
@@ -67,7 +63,7 @@ def gaps(evaluation: EvaluationReport) -> Spec | None:
             "gap": g.gap,
             "low": g.gap_ci[0],
             "high": g.gap_ci[1],
-            "verdict": _VERDICTS.get(g.verdict, (g.verdict, MUTED))[0],
+            "verdict": VERDICTS.get(g.verdict, (g.verdict, MUTED))[0],
         }
         for g in judged
     ]
@@ -92,7 +88,7 @@ def gaps(evaluation: EvaluationReport) -> Spec | None:
         value="gap",
         title="Difference in false-positive rate",
         colour="verdict",
-        colours=dict(_VERDICTS.values()),
+        colours=dict(VERDICTS.values()),
         description="Largest false-positive-rate gap by group column",
         beside=beside,
     )

@@ -26,7 +26,7 @@ _BINS = 40
 _SETTLED_RECALL = 0.1
 
 
-def precision_recall(curve: OperatingCurve, floor: float, chosen: int) -> Spec:
+def precision_recall(curve: OperatingCurve, floor: float | None, chosen: int) -> Spec:
     """Draw precision over recall with its pointwise bounds, the floor, and the chosen point.
 
     The data of the chosen point are named ``at``; the page moves them with its slider.
@@ -35,7 +35,8 @@ def precision_recall(curve: OperatingCurve, floor: float, chosen: int) -> Spec:
     # The first few rows jump between 0 and 1; they say nothing and would fill the picture.
     calm = [p for p in points if p["recall"] >= 0.01] or points
     # Nor do their bounds, which would squeeze the rest.
-    low = min(floor, *(p["low"] for p in points if p["recall"] >= _SETTLED_RECALL))
+    settled = [p["low"] for p in points if p["recall"] >= _SETTLED_RECALL]
+    low = min([1.0 if floor is None else floor, *settled])
     bottom = max(0.0, np.floor(10 * low) / 10)
 
     def height(field: str) -> Any:
@@ -52,7 +53,7 @@ def precision_recall(curve: OperatingCurve, floor: float, chosen: int) -> Spec:
             tip("recall"),
         ],
     )
-    line = data([{"floor": floor, "text": "the policy's floor"}])
+    line = data([] if floor is None else [{"floor": floor, "text": "the policy's floor"}])
     layers = [
         base.mark_area(color=SERIES[0], opacity=0.18, clip=True, interpolate="linear").encode(
             y=height("low"), y2="high:Q"

@@ -1,16 +1,25 @@
 const axis = {labelColor: "var(--muted)", titleColor: "var(--muted)", gridColor: "var(--rule)", domainColor: "var(--rule)", tickColor: "var(--rule)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 220};
 const config = {background: null, font: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif", view: {stroke: null}, axis, legend: {labelColor: "var(--ink)", orient: "top", labelFontSize: 12, offset: 4}, text: {fontSize: 12}};
-const views = {};
-const draw = async (data) => {
-  const name = data.dataset.chart;
-  const {view} = await vegaEmbed("#" + name, JSON.parse(data.textContent), {mode: "vega-lite", actions: false, renderer: "svg", ast: true, config});
+const views = {}, turns = {};
+const draw = (data, width) => {
+  const before = turns[data.dataset.chart] ?? Promise.resolve();
+  return (turns[data.dataset.chart] = before.then(() => drawNow(data, width)));
+};
+const drawNow = async (data, width) => {
+  const name = data.dataset.chart, spec = JSON.parse(data.textContent);
+  const {view} = await vegaEmbed("#" + name, width ? {...spec, width} : spec, {mode: "vega-lite", actions: false, renderer: "svg", ast: true, config});
   views[name] = view;
 };
-// A closed <details> has no width to fill; its chart is drawn when it opens.
-const folded = (data) => data.closest("details:not([open])");
 const charts = [...document.querySelectorAll("script[data-chart]")];
-charts.filter(folded).forEach((data) => folded(data).addEventListener("toggle", () => draw(data), {once: true}));
-const drawn = Promise.all(charts.filter((data) => !folded(data)).map(draw));
-drawn.then(() => { document.documentElement.dataset.drawn = "yes"; });
+const folded = (data) => data.closest("details:not([open])");
+const drawn = Promise.all(charts.filter((data) => !folded(data)).map((data) => draw(data)));
+// What is folded away has no width to fill: it is drawn once for paper, and again when it opens.
+const wide = (data) => data.closest("section").clientWidth - 150;
+const hidden = charts.filter(folded);
+hidden.forEach((data) => folded(data).addEventListener("toggle", () => draw(data), {once: true}));
+drawn.then(() => {
+  document.documentElement.dataset.drawn = "yes";
+  return Promise.all(hidden.filter(folded).map((data) => draw(data, wide(data))));
+});
 // Paper cannot unfold anything.
 window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));

@@ -44,11 +44,20 @@ const percent = (share) => bare(share) + " %";
 const span = ([low, high]) => bare(low) + " to " + percent(high);
 const whole = (number) => number.toLocaleString("en-US", {maximumFractionDigits: 0});
 const amount = (number) => number === 0 ? "0" : Math.abs(number) >= 100 ? whole(number) : number.toFixed(Math.abs(number) >= 10 ? 1 : 2);
-const told = (precision, low) => {
-  const floor = percent(curve.floor);
-  if (low >= curve.floor) return `✓ The holdout shows the floor of ${floor} here: precision is at least ${percent(low)}.`;
-  if (precision >= curve.floor) return `? Not shown: precision is ${percent(precision)} here but may be as low as ${percent(low)}; the floor is ${floor}.`;
-  return `✕ Below the floor of ${floor}: precision is ${percent(precision)} here.`;
+// Whether the holdout shows the promise at one stop, looked at alone.
+const told = (stop) => {
+  const {figure, limit, words} = curve.promise;
+  if (!figure || limit === null) return "The policy promises a cost below that of doing nothing; the cost stands below.";
+  const wrong = curve.mass[stop] - curve.hits[stop], harmless = curve.totalMass - curve.totalHits;
+  const [value, sure] = {
+    precision: () => [inProduction(curve.hits[stop] / curve.mass[stop]), curve.low[stop]],
+    recall: () => [curve.hits[stop] / curve.totalHits, wilson(curve.hits[stop], curve.totalHits)[0]],
+    fpr: () => [wrong / harmless, wilson(wrong, harmless)[1]],
+  }[figure]();
+  const side = figure === "fpr" ? -1 : 1, name = figure === "fpr" ? "the false-positive rate" : figure;
+  if (side * (sure - limit) >= 0) return `✓ The holdout shows ${words} here: ${name} is at ${side > 0 ? "least" : "most"} ${percent(sure)}.`;
+  if (side * (value - limit) >= 0) return `? Not shown: ${name} is ${percent(value)} here but may be as ${side > 0 ? "low" : "high"} as ${percent(sure)}; promised is ${words}.`;
+  return `✕ The promise is broken here: ${name} is ${percent(value)}, promised is ${words}.`;
 };
 
 const act = document.getElementById("act"), review = document.getElementById("review");
@@ -71,6 +80,7 @@ const showGroup = (row, group, stop) => {
     value.textContent = rows ? percent(hits / rows) : "–";
     interval.textContent = rows ? span([low, high]) : "";
     const bar = cell.querySelector(".span");
+    if (bar) bar.hidden = !rows;
     if (bar) for (const [name, number] of [["--low", low], ["--high", high], ["--at", rows ? hits / rows : 0]]) bar.style.setProperty(name, number);
   }
 };
@@ -83,7 +93,7 @@ const update = () => {
   document.getElementById("review-value").textContent = from < stop ? curve.cuts[from].toFixed(4) : "the same: nothing goes to review";
   act.setAttribute("aria-valuetext", `${cut}: precision ${percent(precision)}, at least ${percent(low)}; recall ${percent(recall)}`);
   review.setAttribute("aria-valuetext", from < stop ? `${curve.cuts[from].toFixed(4)}: ${amount(load.reviewed)} reviews ${curve.unit}` : "nothing goes to review");
-  document.getElementById("told").textContent = told(precision, low);
+  document.getElementById("told").textContent = told(stop);
   show("precision", precision, percent(precision), `at least ${percent(low)} (${percent(curve.confidence)} confidence)`);
   show("recall", recall, percent(recall), span(wilson(curve.hits[stop], curve.totalHits)));
   show("flagged", load.flagged, amount(load.flagged), `${whole(curve.flagged[stop])} of ${whole(curve.rows)} holdout rows`);
