@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.simulated_place import START
-from tidegate.config import PolicyConfig, RolloutConfig
+from tidegate.config import OpsConfig, PolicyConfig, RolloutConfig
 from tidegate.records import Observed, ReleaseState, ServedDecision, StepAnalysis
 from tidegate.rollout.analysis import analyse
 from tidegate.rollout.evidence import (
@@ -28,6 +28,7 @@ from tidegate.rollout.evidence import (
     PlatformFacts,
     QualityEvidence,
 )
+from tidegate.rollout.prometheus import PrometheusOps
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,6 +59,7 @@ class Behaviour:
     served_version: str = "new"
     served_outputs: frozenset[tuple[str, str]] = frozenset({("score", "FP64"), ("flagged", "BOOL")})
     metrics_problem: str | None = None
+    prometheus: str | None = None
     breaks_analysis: bool = False
 
 
@@ -124,6 +126,8 @@ class SimulatedAnalyst:
         now: datetime,
         behaviour: Behaviour,
     ) -> OpsEvidence:
+        if behaviour.prometheus is not None:
+            return PrometheusOps(OpsConfig(prometheus=behaviour.prometheus)).ops(state, now)
         if behaviour.metrics_problem is not None:
             return OpsEvidence(problem=behaviour.metrics_problem)
         if self._step != (state.step, state.step_began_at):
@@ -287,9 +291,7 @@ def faults() -> Mapping[str, tuple[int, Behaviour]]:
             25,
             replace(healthy, metrics_problem="none of the candidate's"),
         ),
-        "Prometheus down": (
-            50,
-            replace(healthy, metrics_problem="Prometheus cannot be reached: connection refused"),
-        ),
+        # Nobody listens there; this one is asked for real.
+        "Prometheus down": (50, replace(healthy, prometheus="http://127.0.0.1:9")),
         "payload log unreachable": (0, replace(healthy, breaks_analysis=True)),
     }

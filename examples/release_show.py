@@ -12,6 +12,7 @@ import pandas as pd
 
 from examples.small_model import train_small_model
 from examples.steady_sender import SteadySender, wait_until_ready
+from tidegate.models.bundle import read_manifest
 from tidegate.rollout.model_store import ModelStore
 from tidegate.store import write_text
 
@@ -65,7 +66,9 @@ def show_releases(folder: Path, run: Path, messages: pd.DataFrame, port: int) ->
     print("\n1. the run's model replaces it, while clients send messages:")
     _release(config, run, texts, port)
     print("\n2. a sabotaged model, trained on inverted labels, wants to replace that:")
-    train_small_model(sabotaged, texts, (1 - spam).astype(np.int8), name=NAME)
+    # With the rule of the one in service, so that its answers look the same.
+    rule = read_manifest(run / "bundle").rule
+    train_small_model(sabotaged, texts, (1 - spam).astype(np.int8), name=NAME, rule=rule)
     _release(config, sabotaged, texts, port)
     print()
     subprocess.run([*TIDEGATE, "rollout", "status", str(config), "--events", "4"], check=True)

@@ -11,7 +11,7 @@ from tidegate.features.featurizer import Featurizer
 from tidegate.models.bundle import with_decision_rule, write_bundle
 from tidegate.models.catalogue import algorithm
 from tidegate.models.interface import Setting
-from tidegate.records import BundleManifest, Column
+from tidegate.records import BundleManifest, Column, DecisionRule
 from tidegate.store import digest_json
 
 
@@ -23,6 +23,7 @@ def train_small_model(
     name: str,
     threshold: float = 0.5,
     params: dict[str, Any] | None = None,
+    rule: DecisionRule | None = None,
 ) -> BundleManifest:
     """Fit a logistic regression on texts and write its bundle to ``folder/bundle``.
 
@@ -38,6 +39,8 @@ def train_small_model(
         Rows that score at or above it are flagged.
     params : dict, optional
         Hyperparameters to set beside the algorithm's defaults.
+    rule : DecisionRule, optional
+        What is served beside the threshold; nothing without one.
     """
     import pandas as pd
 
@@ -65,4 +68,5 @@ def train_small_model(
         threshold=threshold,
         min_precision=0.9,
         confidence=0.95,
+        rule=rule,
     )
