@@ -57,6 +57,7 @@ def main() -> None:
         ("500 rows", 500, None),
         ("2000 rows", 2000, None),
         ("2000 rows, without resampling", 2000, 100),
+        ("50,000 rows", 50_000, None),
     ):
         kept = comparison._MOST_ROWS
         comparison._MOST_ROWS = most_rows or kept

@@ -44,5 +44,5 @@ def evaluate(
         rule=served_rule(report, rules),
     )
     log_report(metrics, report)
-    log_curves(curves, Path(evaluation.path), report)
+    log_curves(curves, Path(evaluation.path), report, rules)
     return report.decision

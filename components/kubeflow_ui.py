@@ -5,7 +5,9 @@ from pathlib import Path
 
 from kfp import dsl
 
+from tidegate.config import PolicyConfig
 from tidegate.evaluation.measurement import confusion, roc_points
+from tidegate.evaluation.served_rule import served_cuts
 from tidegate.records import EvaluationReport
 from tidegate.store import read_table, write_json
 
@@ -43,6 +45,8 @@ def log_report(metrics: dsl.Metrics, report: EvaluationReport) -> None:
 def report_figures(report: EvaluationReport) -> dict[str, float | None]:
     """Return the report's figures under flat names, as the run comparison of the UI lists them."""
     figures: dict[str, float | None] = {name: getattr(report, name) for name in _SHOWN}
+    for name, (low, high) in report.intervals.items():
+        figures[f"{name}_low"], figures[f"{name}_high"] = low, high
     if report.recall_ci is not None:
         figures["recall_low"], figures["recall_high"] = report.recall_ci
     for name, found in report.baseline.differences.items():
@@ -59,12 +63,15 @@ def report_figures(report: EvaluationReport) -> dict[str, float | None]:
     return figures
 
 
-def log_curves(curves: dsl.ClassificationMetrics, folder: Path, report: EvaluationReport) -> None:
-    """Log the holdout's ROC curve and, where a threshold exists, its confusion matrix."""
+def log_curves(
+    curves: dsl.ClassificationMetrics, folder: Path, report: EvaluationReport, policy: PolicyConfig
+) -> None:
+    """Log the holdout's ROC curve and, where anything is flagged, the served confusion matrix."""
     holdout = read_table(folder / "scored" / "holdout.parquet")
     false_positive_rates, recalls, cuts = zip(*roc_points(holdout), strict=True)
     curves.log_roc_curve(list(false_positive_rates), list(recalls), list(cuts))
-    if report.threshold is not None:
-        matrix = [list(row) for row in confusion(holdout, report.threshold)]
+    served = served_cuts(report.threshold, report.segments, holdout, policy)
+    if served is not None:
+        matrix = [list(row) for row in confusion(holdout, served)]
         curves.log_confusion_matrix(["not violating", "violating"], matrix)
     write_json(Path(curves.path), curves.metadata)

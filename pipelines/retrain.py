@@ -148,6 +148,7 @@ def _steps(given: Mapping[str, Any], place: Place) -> RetrainOutputs:
             code_digest=code_digest,
             snapshot=snapshot,
             validation=validated.outputs["report"],
+            feature_set=featurized.outputs["feature_set"],
             trials=searched.outputs["trials"],
             evaluation=evaluated.outputs["evaluation"],
         ),

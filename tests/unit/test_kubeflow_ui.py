@@ -4,6 +4,7 @@ from kfp import dsl
 
 from components.kubeflow_ui import log_curves, log_report
 from tests.report_sample import evaluation_of
+from tidegate.config import PolicyConfig
 from tidegate.store import read_json, write_table
 
 
@@ -35,7 +36,7 @@ def test_the_roc_curve_and_the_confusion_matrix_are_those_of_the_holdout(tmp_pat
     found, _, holdout = evaluation_of()
     write_table(tmp_path / "scored" / "holdout.parquet", holdout.drop(columns="tiny"))
     curves = dsl.ClassificationMetrics(uri=str(tmp_path / "curves"))
-    log_curves(curves, tmp_path, found)
+    log_curves(curves, tmp_path, found, PolicyConfig())
     points = curves.metadata["confidenceMetrics"]
     assert points[0]["falsePositiveRate"] == 0
     assert points[-1]["recall"] == 1

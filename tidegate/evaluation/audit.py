@@ -129,12 +129,12 @@ def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _metrics(evaluation: EvaluationReport) -> tuple[Metric, ...]:
-    found = [
-        Metric(name="average_precision", value=evaluation.average_precision),
-        Metric(name="roc_auc", value=evaluation.roc_auc),
-        Metric(name="log_loss", value=evaluation.log_loss),
-        Metric(name="brier_score", value=evaluation.brier_score),
-    ]
+    found = []
+    for name in ("average_precision", "roc_auc", "log_loss", "brier_score"):
+        low, high = evaluation.intervals.get(name, (None, None))
+        how = None if low is None else "normal, of the influence function"
+        value = getattr(evaluation, name)
+        found.append(Metric(name=name, value=value, low=low, high=high, interval=how))
     if evaluation.precision is not None:
         found.append(
             Metric(

@@ -107,7 +107,7 @@ def evaluate(
         ),
         policy,
     )
-    figures = quality(holdout)
+    figures = quality(holdout, confidence=confidence)
     classes = class_metrics(holdout)
     return EvaluationReport(
         name=name,
@@ -116,6 +116,7 @@ def evaluate(
         roc_auc=figures.roc_auc,
         log_loss=figures.log_loss,
         brier_score=figures.brier_score,
+        intervals=figures.intervals,
         threshold=cut,
         min_precision=policy.min_precision,
         confidence=confidence,

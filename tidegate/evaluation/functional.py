@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 
-from tidegate.evaluation.intervals import wilson
+from tidegate.evaluation.intervals import FloatArray, wilson
 from tidegate.records import FunctionalityResult, FunctionalReport, IdentityShift
 
 
 def functional_report(
-    scored: Any, threshold: float | None, *, confidence: float
+    scored: Any, threshold: float | FloatArray | None, *, confidence: float
 ) -> FunctionalReport | None:
     """Return pass rates a functionality, and what swapping one identity for another changes.
 
@@ -17,8 +17,8 @@ def functional_report(
     ----------
     scored : DataFrame
         ``_functionality``, ``_template``, ``_identity``, ``_expected`` and ``score``.
-    threshold : float or None
-        Without one nothing is flagged, and nothing can pass or fail.
+    threshold : float, array or None
+        One for all sentences or one a sentence. Without one nothing is flagged, and nothing can pass or fail.
     confidence : float
         Two-sided, of Wilson intervals whose rows are templates: the sentences of one template
         pass and fail together, and count as one.

@@ -6,13 +6,14 @@ from typing import Any
 from tidegate.config import PolicyConfig
 from tidegate.evaluation.comparison import Baseline, compare
 from tidegate.evaluation.history import rows_digest
+from tidegate.evaluation.intervals import FloatArray
 from tidegate.evaluation.measurement import measure, quality
 from tidegate.records import GoldenSetFigures, GoldenSetReport, PastEvaluation
 
 
 def measure_golden_set(
     golden: Any,
-    threshold: float | None,
+    threshold: float | FloatArray | None,
     baseline: Baseline | None,
     *,
     policy: PolicyConfig,
@@ -24,8 +25,8 @@ def measure_golden_set(
     ----------
     golden : DataFrame
         The set as the candidate scored it.
-    threshold : float or None
-        The candidate's cut.
+    threshold : float, array or None
+        The candidate's cut, or one a row where it serves several (NaN where nothing is flagged).
     baseline : Baseline, optional
         Its `holdout` is the same set as the baseline scored it.
     policy : PolicyConfig
@@ -39,7 +40,7 @@ def measure_golden_set(
         If the table breaks a rule.
     """
     digest = rows_digest(golden)
-    found = quality(golden)
+    found = quality(golden, confidence=policy.confidence)
     seen = None
     if threshold is not None:
         seen = measure(
@@ -61,7 +62,7 @@ def measure_golden_set(
             violating=int(golden["label"].sum()),
             average_precision=found.average_precision,
             roc_auc=found.roc_auc,
-            threshold=threshold,
+            threshold=threshold if isinstance(threshold, float) else None,
             precision=seen.precision if seen else None,
             precision_lower_bound=seen.precision_lower_bound if seen else None,
             recall=seen.recall if seen else None,

@@ -1,5 +1,6 @@
 """What a score and a threshold do on a scored table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from tidegate.evaluation.intervals import (
     exact_upper_bound,
     wilson,
 )
-from tidegate.evaluation.paired_spread import average_precision, placed, roc_auc
+from tidegate.evaluation.paired_spread import average_precision, placed, roc_auc, variance_of
 from tidegate.evaluation.prevalence import precision_in_production
 from tidegate.evaluation.ranking import checked_rows, rank
 from tidegate.records import Interval
@@ -43,12 +44,16 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Quality:
-    """Threshold-free figures of a scored table."""
+    """Threshold-free figures of a scored table, and two-sided intervals by name.
+
+    A figure that nothing in the table moves, such as a faultless ROC-AUC, has no interval.
+    """
 
     average_precision: float
     roc_auc: float
     log_loss: float
     brier_score: float
+    intervals: Mapping[str, Interval]
 
 
 def rows_of(scored: Any, where: str) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -148,21 +153,52 @@ def _saving(
     return (mean - (z - lean) * error, mean + (z + lean) * error)
 
 
-def quality(scored: Any) -> Quality:
-    """Return the threshold-free figures, rows weighted by their label weight."""
+def quality(scored: Any, *, confidence: float) -> Quality:
+    """Return the threshold-free figures, rows weighted by their label weight.
+
+    Average precision and ROC-AUC have the normal interval of their influence functions on the
+    scale of the logit, which keeps it between 0 and 1; the mean losses have it on the scale of the
+    logarithm.
+
+    References
+    ----------
+    Boyd, Eng and Page, "Area under the precision-recall curve: point estimates and confidence
+    intervals", ECML 2013 (logit intervals). Efron and Tibshirani, "An Introduction to the
+    Bootstrap", 1993, chapter 22 (infinitesimal jackknife, delta method).
+    """
     score, label, weight = rows_of(scored, "holdout")
     inside = np.clip(score, 1e-15, 1 - 1e-15)
     loss = -np.where(label == 1, np.log(inside), np.log1p(-inside))
     found = placed(score, label, weight, exact=True)
-    return Quality(
-        average_precision=average_precision(found)[0],
-        roc_auc=roc_auc(found)[0],
-        log_loss=float(np.average(loss, weights=weight)),
-        brier_score=float(np.average((score - label) ** 2, weights=weight)),
-    )
+    values: dict[str, float] = {}
+    intervals: dict[str, Interval] = {}
+    for name, ranked in (("average_precision", average_precision), ("roc_auc", roc_auc)):
+        value, influence = ranked(found)
+        values[name] = value
+        error = np.sqrt(variance_of(found, influence, weight))
+        if error > 0 and 0 < value < 1:
+            half = _quantile(confidence) * error / (value * (1 - value))
+            odds = value / (1 - value)
+            low, high = odds * np.exp(-half), odds * np.exp(half)
+            intervals[name] = (float(low / (1 + low)), float(high / (1 + high)))
+    for name, losses in (("log_loss", loss), ("brier_score", (score - label) ** 2)):
+        value = values[name] = float(np.average(losses, weights=weight))
+        error = np.sqrt(((weight * (losses - value)) ** 2).sum()) / weight.sum()
+        if error > 0:
+            factor = float(np.exp(_quantile(confidence) * error / value))
+            intervals[name] = (value / factor, value * factor)
+    return Quality(**values, intervals=intervals)
 
 
-def confusion(holdout: Any, threshold: float) -> tuple[tuple[int, int], tuple[int, int]]:
+def _quantile(confidence: float) -> float:
+    from scipy.special import ndtri
+
+    return float(ndtri(0.5 + confidence / 2))
+
+
+def confusion(
+    holdout: Any, threshold: float | FloatArray
+) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return row counts ((true negative, false positive), (false negative, true positive))."""
     score, label, _ = rows_of(holdout, "holdout")
     flagged = score >= threshold

@@ -75,5 +75,18 @@ def served_cuts(
     return row_thresholds(threshold, by_segment, scored[policy.segments], len(scored))
 
 
+def cuts_as_served(
+    report: EvaluationReport, scored: Any, policy: PolicyConfig
+) -> float | FloatArray | None:
+    """Return the thresholds of a table whose rows may not say their segment.
+
+    Where the table lacks the segment column, its rows are served by the one threshold, as a post
+    without it is.
+    """
+    if policy.segments is not None and policy.segments not in scored.columns:
+        return report.threshold
+    return served_cuts(report.threshold, report.segments, scored, policy)
+
+
 def _by_segment(segments: Sequence[SegmentThreshold]) -> dict[str, float | None]:
     return {of.segment: None if of.threshold is None else of.threshold.value for of in segments}

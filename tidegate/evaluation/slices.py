@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tidegate.config import PolicyConfig
 from tidegate.evaluation.fairness import NO_GROUP, memberships
@@ -28,7 +29,11 @@ class _Literals:
 
 
 def worst_slices(
-    holdout: Any, *, groups: Sequence[str], threshold: float | None, policy: PolicyConfig
+    holdout: Any,
+    *,
+    groups: Sequence[str],
+    threshold: float | FloatArray | None,
+    policy: PolicyConfig,
 ) -> tuple[WorstSlice, ...]:
     """Find slices of the holdout whose scores are further from the truth than elsewhere.
 
@@ -42,8 +47,8 @@ def worst_slices(
         A scored table.
     groups : sequence of str
         The group columns.
-    threshold : float or None
-        For the rates beside the loss.
+    threshold : float, array or None
+        For the rates beside the loss; one for all rows, or one a row.
     policy : PolicyConfig
         `min_group_rows`: smaller slices are not looked at. `confidence`: of the slices told, at
         most the rest are expected to be no worse than others (false-discovery rate).
@@ -66,6 +71,7 @@ def worst_slices(
     found = _literals(holdout, groups, policy.min_group_rows)
     if not found.names:
         return ()
+    flagged = None if threshold is None else score >= threshold
     loss = (score - label) ** 2
     n = _shared(found.members, np.ones_like(loss))
     total, squares = _shared(found.members, loss), _shared(found.members, loss**2)
@@ -104,7 +110,7 @@ def worst_slices(
                 effect_size=float(effect[place]),
                 p_adjusted=float(adjusted[place]),
                 looked_at=int(kept.size),
-                **_rates(score[rows], label[rows], threshold),
+                **({} if flagged is None else _rates(flagged[rows], label[rows])),
             )
         )
         if len(told) == _SHOWN:
@@ -112,16 +118,18 @@ def worst_slices(
     return tuple(told)
 
 
-def confident_errors(holdout: Any, threshold: float | None) -> tuple[ConfidentError, ...]:
+def confident_errors(
+    holdout: Any, threshold: float | FloatArray | None
+) -> tuple[ConfidentError, ...]:
     """Return the rows whose score is furthest from their label: errors, or labels to look at.
 
     Parameters
     ----------
     holdout : DataFrame
         A scored table; without ``id`` the row number names a row. No text is read or returned.
-    threshold : float or None
-        Only harmless rows at or above it and violating rows below it are errors; without one,
-        0.5 stands in.
+    threshold : float, array or None
+        One for all rows, or one a row. Only harmless rows at or above it and violating rows below
+        it are errors; without one, 0.5 stands in.
     """
     score, label, _ = rows_of(holdout, "holdout")
     cut = 0.5 if threshold is None else threshold
@@ -190,10 +198,7 @@ def _against_rest(
     return effect, stdtr(np.maximum(freedom, 1.0), -(mean - other) / np.sqrt(error))
 
 
-def _rates(score: FloatArray, label: FloatArray, threshold: float | None) -> dict[str, Any]:
-    if threshold is None:
-        return {}
-    flagged = score >= threshold
+def _rates(flagged: npt.NDArray[np.bool_], label: FloatArray) -> dict[str, float | None]:
     sides = {"precision": flagged, "recall": label == 1, "fpr": label == 0}
     hits = {
         "precision": flagged & (label == 1),

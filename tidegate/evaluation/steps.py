@@ -25,7 +25,7 @@ from tidegate.evaluation.mitigations import mitigation_report, preferred
 from tidegate.evaluation.model_card import model_card
 from tidegate.evaluation.objectives import choose
 from tidegate.evaluation.report import render_report
-from tidegate.evaluation.served_rule import served_rule
+from tidegate.evaluation.served_rule import cuts_as_served, served_cuts, served_rule
 from tidegate.evaluation.served_scores import as_served, cascade_of
 from tidegate.evaluation.slices import confident_errors, worst_slices
 from tidegate.records import (
@@ -86,12 +86,13 @@ def evaluate_candidate(
     if report.fairness.verdict == "fail":
         report, chosen = _with_mitigations(report, folder, candidate, baseline, policy)
     holdout = as_served(read_table(chosen / "scored" / "holdout.parquet"), report.cascade)
+    cuts = served_cuts(report.threshold, report.segments, holdout, policy)
     report = report.model_copy(
         update={
             "worst_slices": worst_slices(
-                holdout, groups=candidate.groups, threshold=report.threshold, policy=policy
+                holdout, groups=candidate.groups, threshold=cuts, policy=policy
             ),
-            "confident_errors": confident_errors(holdout, report.threshold),
+            "confident_errors": confident_errors(holdout, cuts),
             "functional": _functional(chosen, report, policy),
         }
     )
@@ -204,9 +205,10 @@ def _with_golden_set(
         note=report.baseline.note,
         rule=rule,
     )
+    golden = as_served(read_table(path), report.cascade)
     found = measure_golden_set(
-        as_served(read_table(path), report.cascade),
-        report.threshold,
+        golden,
+        cuts_as_served(report, golden, policy),
         beside,
         policy=policy,
         history=past,
@@ -221,7 +223,8 @@ def _functional(
     if not path.is_file():
         return None
     scored = as_served(read_table(path), report.cascade)
-    return functional_report(scored, report.threshold, confidence=policy.confidence)
+    cuts = cuts_as_served(report, scored, policy)
+    return functional_report(scored, cuts, confidence=policy.confidence)
 
 
 def _with_uses(report: EvaluationReport, uses: int, policy: PolicyConfig) -> EvaluationReport:

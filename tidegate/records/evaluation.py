@@ -264,6 +264,7 @@ class MitigationReport(Record):
 class EvaluationReport(Record):
     """``evaluation.json``: the holdout's verdict on the candidate.
 
+    `intervals` are two-sided, with `confidence`, of the figures that need no threshold, by name.
     `classes` and `macro_f1` are of models of classes or of several tasks, `roc_auc_ovo` (the mean
     over pairs of classes) of classes only. `mitigations` are of an untreated model whose audit
     fails; `mitigation` names the one whose model this report is about, where it was preferred.
@@ -309,3 +310,4 @@ class EvaluationReport(Record):
     class_thresholds: tuple[ClassThreshold, ...] = ()
     mitigations: tuple[MitigationReport, ...] = ()
     mitigation: str | None = None
+    intervals: Mapping[str, Interval] = {}
