@@ -70,6 +70,26 @@ class MonitorConfig(Section):
     )
     p_value: Share = Field(0.01, description="level of one check of a table by hand")
     confidence: Share = Field(0.95, description="of intervals and of verdicts on labelled rows")
+    mix_explains: Share = Field(
+        0.5,
+        description="a change is called prior shift when a new share of violating posts takes "
+        "away so much of the scores' and of the moved inputs' distance from the reference",
+    )
+    examples: Annotated[int, Field(ge=0)] = Field(
+        5, description="rows that are named as examples of a change"
+    )
+    label_days: Annotated[float, Field(gt=0)] = Field(
+        28.0, description="rows so recent that their labels, however late, say what quality is"
+    )
+    seasonal: bool = Field(
+        True, description="compare with reference rows of the same weekdays and hours, if there are"
+    )
+    segment: str | None = Field(
+        None, description="categorical input each of whose values is also checked by itself"
+    )
+    watched_rows: Annotated[int, Field(ge=1000)] = Field(
+        100_000, description="rows of a check; of more a sample is checked"
+    )
     seed: int = 0
     trigger: TriggerConfig = TriggerConfig()
 

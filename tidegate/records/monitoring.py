@@ -1,6 +1,10 @@
 """Whether production moved away from training."""
 
+from collections.abc import Mapping
+from typing import Literal
+
 from tidegate.records.record import Interval, Record
+from tidegate.records.serving import LogReading
 from tidegate.records.threshold import OperatingPoint, Threshold
 
 #: What the name of a watched column begins with says what it holds (`tidegate.models.watched`).
@@ -61,3 +65,113 @@ class ThresholdOffer(Record):
     in_service_keeps_promise: bool
     offered: Threshold | None
     best_reachable: OperatingPoint | None
+
+
+#: What has changed, as far as a window tells.
+ChangeKind = Literal[
+    "none", "covariate_shift", "prior_shift", "concept_drift", "quality_loss", "unclear"
+]
+
+
+class ExpectedQuality(Record):
+    """Precision and recall without labels, from what scores meant in the reference.
+
+    They hold if `assumption` does; the intervals are of the reference's rows alone.
+    """
+
+    assumption: str
+    flagged: int
+    precision: float | None
+    precision_interval: Interval | None
+    recall: float | None
+
+
+class LabelledQuality(Record):
+    """What labelled rows say; intervals that hold however often they are read.
+
+    `residuals` are means of label less score, flagged rows apart from the others, and
+    `expected` what the reference makes of them if the change were of that kind.
+    """
+
+    rows: int
+    flagged: int
+    precision: float | None
+    precision_interval: Interval | None
+    residuals: Mapping[str, Interval]
+    expected: Mapping[str, Mapping[str, Interval]]
+    error: float
+
+
+class Diagnosis(Record):
+    """What kind of change a window shows, and why.
+
+    `mix_explains` and `mix_explains_inputs` are the shares of the scores' and of the moved
+    inputs' distance from the reference that a new share of violating posts takes away.
+    """
+
+    kind: ChangeKind
+    says: str
+    evidence: tuple[str, ...]
+    moved_features: tuple[str, ...] = ()
+    example_ids: tuple[str, ...] = ()
+    prior: PriorShift | None = None
+    mix_explains: float | None = None
+    mix_explains_inputs: float | None = None
+    expected: ExpectedQuality | None = None
+    labelled: LabelledQuality | None = None
+    offer: ThresholdOffer | None = None
+
+
+class LeftOut(Record):
+    """Rows and labels that a check could not use, counted; the log still holds them."""
+
+    other_version_rows: int = 0
+    unscored_rows: int = 0
+    unreadable_cells_rows: int = 0
+    unknown_labels: int = 0
+    repeated_labels: int = 0
+    unreadable_labels: int = 0
+
+
+class WindowCheck(Record):
+    """One check at the end of a window, over the latest `scale` windows.
+
+    `status` says whether rows could be tested: of a `short` or `empty` window nothing is said,
+    an `untestable` one holds no usable rows although the log does. `norm` says which rows of the
+    reference it was compared with.
+    """
+
+    model: str
+    bundle_version: str
+    since: str
+    until: str
+    scale: int
+    segment: str | None = None
+    status: Literal["tested", "empty", "short", "untestable"]
+    says: str
+    rows: int
+    norm: str | None = None
+    reading: LogReading | None = None
+    left_out: LeftOut = LeftOut()
+    report: DriftReport | None = None
+    diagnosis: Diagnosis | None = None
+
+
+class MonitorState(Record):
+    """What a monitor remembers between calls: the end of the last window done, and its checks."""
+
+    bundle_version: str
+    window_days: float
+    done_until: str
+    history: tuple[WindowCheck, ...] = ()
+
+
+class MonitorReport(Record):
+    """``drift.json`` of a monitor over a log: this call's checks, and what is not due yet."""
+
+    model: str
+    bundle_version: str
+    checked_at: str
+    done_until: str | None
+    says: str
+    checks: tuple[WindowCheck, ...]
