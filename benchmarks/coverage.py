@@ -91,6 +91,25 @@ def measured(name: str) -> Callable[[Rng, float], bool]:
     return once
 
 
+def figure(name: str) -> Callable[[Rng, float], bool]:
+    """Score violating rows 2 above the others, with normal noise."""
+    import pandas as pd
+
+    from tidegate.evaluation.measurement import quality
+
+    def sample(rng: Rng, count: int) -> Any:
+        label = (rng.random(count) < PREVALENCE).astype(int)
+        z = 2.0 * label - 1 + rng.normal(size=count)
+        return pd.DataFrame({"label": label, "score": 1 / (1 + np.exp(-1.5 * z))})
+
+    truth = getattr(quality(sample(np.random.default_rng(1), 4_000_000), confidence=0.9), name)
+
+    def once(rng: Rng, confidence: float) -> bool:
+        return held(quality(sample(rng, 1000), confidence=confidence).intervals[name], truth)
+
+    return once
+
+
 def promised(kept: Callable[[float], bool], **policy: Any) -> Callable[[Rng, float], bool]:
     def once(rng: Rng, confidence: float) -> bool:
         wanted = PolicyConfig(confidence=confidence, **policy)
@@ -185,6 +204,8 @@ def cases() -> Iterator[tuple[str, str, Callable[[Rng, float], bool]]]:
     yield "precision on the holdout, lower", "promise", measured("precision")
     yield "FPR on the holdout, lower", "promise", measured("fpr")
     yield "saving on the holdout, lower", "promise", measured("saving")
+    for name in ("average_precision", "roc_auc", "log_loss", "brier_score"):
+        yield name.replace("_", " "), "interval", figure(name)
     yield "calibration error, calibrated", "promise", error_of_calibration(0.0)
     yield "calibration error, 3 points off", "interval", error_of_calibration(0.03)
     yield "calibration error, 10 points off", "interval", error_of_calibration(0.1)

@@ -132,7 +132,7 @@ def _metrics(evaluation: EvaluationReport) -> tuple[Metric, ...]:
     found = []
     for name in ("average_precision", "roc_auc", "log_loss", "brier_score"):
         low, high = evaluation.intervals.get(name, (None, None))
-        how = None if low is None else "normal, of the influence function"
+        how = None if low is None else "Student, of the influence function"
         value = getattr(evaluation, name)
         found.append(Metric(name=name, value=value, low=low, high=high, interval=how))
     if evaluation.precision is not None:

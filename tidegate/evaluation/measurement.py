@@ -15,7 +15,7 @@ from tidegate.evaluation.intervals import (
     exact_upper_bound,
     wilson,
 )
-from tidegate.evaluation.paired_spread import average_precision, placed, roc_auc, variance_of
+from tidegate.evaluation.paired_spread import average_precision, placed, roc_auc
 from tidegate.evaluation.prevalence import precision_in_production
 from tidegate.evaluation.ranking import checked_rows, rank
 from tidegate.records import Interval
@@ -156,15 +156,17 @@ def _saving(
 def quality(scored: Any, *, confidence: float) -> Quality:
     """Return the threshold-free figures, rows weighted by their label weight.
 
-    Average precision and ROC-AUC have the normal interval of their influence functions on the
-    scale of the logit, which keeps it between 0 and 1; the mean losses have it on the scale of the
-    logarithm.
+    Intervals come from the figures' influence functions: average precision and ROC-AUC on the
+    scale of the logit, which keeps them between 0 and 1, the mean losses on that of the logarithm.
+    Few rows may carry most of a figure's variance, which is then known badly: the quantile is
+    Student's, with the degrees of freedom that the fourth powers of the influences leave.
 
     References
     ----------
     Boyd, Eng and Page, "Area under the precision-recall curve: point estimates and confidence
     intervals", ECML 2013 (logit intervals). Efron and Tibshirani, "An Introduction to the
-    Bootstrap", 1993, chapter 22 (infinitesimal jackknife, delta method).
+    Bootstrap", 1993, chapter 22 (infinitesimal jackknife, delta method). Satterthwaite, "An
+    approximate distribution of estimates of variance components", Biometrics Bulletin 2, 1946.
     """
     score, label, weight = rows_of(scored, "holdout")
     inside = np.clip(score, 1e-15, 1 - 1e-15)
@@ -175,25 +177,33 @@ def quality(scored: Any, *, confidence: float) -> Quality:
     for name, ranked in (("average_precision", average_precision), ("roc_auc", roc_auc)):
         value, influence = ranked(found)
         values[name] = value
-        error = np.sqrt(variance_of(found, influence, weight))
-        if error > 0 and 0 < value < 1:
-            half = _quantile(confidence) * error / (value * (1 - value))
+        half = _half_width(np.take(influence, found.key) * weight, confidence)
+        if half is not None and 0 < value < 1:
+            half /= value * (1 - value)
             odds = value / (1 - value)
-            low, high = odds * np.exp(-half), odds * np.exp(half)
-            intervals[name] = (float(low / (1 + low)), float(high / (1 + high)))
+            low, high = odds * float(np.exp(-half)), odds * float(np.exp(half))
+            intervals[name] = (low / (1 + low), high / (1 + high))
     for name, losses in (("log_loss", loss), ("brier_score", (score - label) ** 2)):
         value = values[name] = float(np.average(losses, weights=weight))
-        error = np.sqrt(((weight * (losses - value)) ** 2).sum()) / weight.sum()
-        if error > 0:
-            factor = float(np.exp(_quantile(confidence) * error / value))
+        half = _half_width(weight * (losses - value) / weight.sum(), confidence)
+        if half is not None:
+            factor = float(np.exp(half / value))
             intervals[name] = (value / factor, value * factor)
     return Quality(**values, intervals=intervals)
 
 
-def _quantile(confidence: float) -> float:
-    from scipy.special import ndtri
+def _half_width(moves: FloatArray, confidence: float) -> float | None:
+    """Return half an interval's width from what each row moves a figure; None if none does."""
+    from scipy.special import stdtrit
 
-    return float(ndtri(0.5 + confidence / 2))
+    squares = moves**2
+    variance = float(squares.sum())
+    # Rounding alone moves a figure by less.
+    if variance <= 1e-24:
+        return None
+    spread = float((squares**2).sum()) - variance**2 / moves.size
+    freedom = 2 * variance**2 / spread if spread > 0 else np.inf
+    return float(stdtrit(max(freedom, 1.0), 0.5 + confidence / 2) * np.sqrt(variance))
 
 
 def confusion(

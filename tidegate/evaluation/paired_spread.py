@@ -111,21 +111,6 @@ def roc_auc(rows: Placed) -> tuple[float, FloatArray]:
     return value, moved.ravel()
 
 
-def variance_of(rows: Placed, influence: FloatArray, weight: FloatArray) -> float:
-    """Return the variance of one model's figure, from what `average_precision` or `roc_auc` found.
-
-    Parameters
-    ----------
-    rows : Placed
-        The model's rows.
-    influence : array
-        By `Placed.key`.
-    weight : array, shape (n,)
-        Of the rows.
-    """
-    return variance_of_difference((rows, influence), (rows, np.zeros_like(influence)), weight)
-
-
 def variance_of_difference(
     first: tuple[Placed, FloatArray], second: tuple[Placed, FloatArray], weight: FloatArray
 ) -> float:
