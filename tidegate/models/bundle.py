@@ -111,6 +111,7 @@ def write_bundle(
     source_digest: str = "",
     target: Target = BINARY,
     drift_reference: Any | None = None,
+    history: Sequence[str] = (),
 ) -> BundleManifest:
     """Write a bundle that has no threshold yet, whole or not at all.
 
@@ -136,6 +137,8 @@ def write_bundle(
         What the model's outputs mean.
     drift_reference : DataFrame, optional
         Rows that the drift check compares with, from `tidegate.models.watched`.
+    history : sequence of str
+        Inputs that a new account has none of.
     """
     with store.new_directory(folder) as scratch:
         shutil.copytree(featurizer_folder, scratch / _FEATURIZER)
@@ -154,6 +157,7 @@ def write_bundle(
                 params=params,
                 inputs=tuple(columns),
                 target=target,
+                history=tuple(history),
                 threshold=None,
                 min_precision=None,
                 confidence=None,
