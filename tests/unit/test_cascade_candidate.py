@@ -17,7 +17,7 @@ from tidegate.models.catalogue import algorithm
 from tidegate.models.interface import Setting
 from tidegate.models.split_cascade import split_cascade
 from tidegate.plan import plan_retrain
-from tidegate.records import BaselineModel, SearchResult
+from tidegate.records import BaselineModel, SearchResult, Snapshot
 from tidegate.search.finish import finish
 from tidegate.search.tasks import Room
 from tidegate.search.trial import run_trial
@@ -43,13 +43,14 @@ def candidate(tmp_path_factory, make_posts):
     root = tmp_path_factory.mktemp("cascade")
     make_posts(1600).to_parquet(root / "posts.parquet")
     make_posts(1200, seed=5).to_parquet(root / "more.parquet")
-    told = {"text": "body", "label": "violating", "columns": []}
+    told = {"text": "body", "label": "violating", "columns": "account_age_days"}
     config = DataConfig.model_validate(
         {
             **told,
             "source": str(root / "posts.parquet"),
             "unlabelled": str(root / "more.parquet"),
             "split": {"by": "random", "validation": 0.25, "holdout": 0.25},
+            "history": "account_age_days",
         }
     )
     ingest(config, name="posts", source_digest="", out=root / "snapshot")
@@ -122,6 +123,25 @@ def test_the_bundle_scores_as_the_cascade_was_judged(candidate, served):
         assert bundle.score(rows) == pytest.approx(scored["score"].to_numpy(), abs=1e-6)
     assert report.cascade.threshold == report.threshold == bundle.manifest.threshold
     assert report.cascade.pass_through == bundle.model.curve[0].pass_through
+
+
+def test_the_drift_reference_holds_the_cascades_own_scores(candidate, served):
+    _, _, bundle = served
+    reference = read_table(candidate / "served" / "drift_reference.parquet")
+    heavy = read_table(candidate / "candidate" / "bundle" / "drift_reference.parquet")
+    rows = read_table(candidate / "snapshot" / "validation.parquet")
+    assert reference["score"].to_numpy() == pytest.approx(bundle.score(rows), abs=1e-6)
+    assert (reference["score"] != heavy["score"]).any()
+    assert reference.drop(columns="score").equals(heavy.drop(columns="score"))
+
+
+def test_what_a_new_account_lacks_is_the_bundles_own_statement(candidate, served):
+    _, _, bundle = served
+    assert read_record(candidate / "snapshot" / "snapshot.json", Snapshot).history == (
+        "account_age_days",
+    )
+    for folder in (candidate / "candidate" / "bundle", candidate / "served"):
+        assert load_bundle(folder).manifest.paths["new_account"] == ("body",)
 
 
 def test_a_row_that_stops_is_not_flagged_and_a_row_that_passes_scores_as_the_heavy_model(

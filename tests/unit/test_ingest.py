@@ -368,3 +368,13 @@ def test_the_snapshot_digest_is_not_of_the_golden_set(tmp_path):
 def test_a_golden_set_that_cannot_be_scored_is_refused(tmp_path, golden, words):
     with pytest.raises(BadInput, match=words):
         ingested_with(tmp_path, golden())
+
+
+def test_a_history_that_is_no_feature_column_is_refused(tmp_path, make_posts):
+    make_posts(200).to_parquet(tmp_path / "posts.parquet")
+    told = {"source": str(tmp_path / "posts.parquet"), "text": "body", "label": "violating"}
+    for name in ("body", "nothing", "post"):
+        config = DataConfig.model_validate({**told, "id": "post", "history": name})
+        with pytest.raises(BadInput, match=rf"data\.history: '{name}' is no numeric or categ"):
+            ingest(config, name="x", source_digest="", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

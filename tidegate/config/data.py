@@ -74,6 +74,11 @@ class DataConfig(Section):
     )
     use_groups_as_features: bool = False
     split: Annotated[SplitRule | PublishedSplit, BeforeValidator(_as_split)] = SplitRule()
+    history: Names = Field(
+        (),
+        description="numeric and categorical feature columns that a new account has none of; the "
+        "bundle says so and requests may leave them out",
+    )
     label_source: str | None = None
     label_weights: Mapping[str, Annotated[float, Field(ge=0)]] = {}
     golden_set: str | None = Field(

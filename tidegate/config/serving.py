@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tidegate.config.section import Names, Section
+
+Part = Annotated[float, Field(ge=0, le=1)]
 
 
 class PayloadLogConfig(Section):
@@ -69,5 +71,22 @@ class ServingConfig(Section):
     history: Names = Field(
         (), description="numeric and categorical inputs that a new account has none of"
     )
+    cascade_load: Literal["auto"] | Part = Field(
+        "auto",
+        description="a cascade's knob: 0 keeps its promise at rest, 1 saves the most heavy calls; "
+        "auto goes by the queue",
+    )
+    cascade_queue: tuple[Part, Part] = Field(
+        (0.25, 0.75),
+        description="shares of max_concurrent in hand where auto begins to turn the knob and where "
+        "it stands at 1",
+    )
     payload_log: PayloadLogConfig = PayloadLogConfig()
     exploration: ExplorationConfig = ExplorationConfig()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ServingConfig":
+        begin, end = self.cascade_queue
+        if begin >= end:
+            raise ValueError(f"cascade_queue must ascend, got {begin:g}, {end:g}; write 0.25, 0.75")
+        return self

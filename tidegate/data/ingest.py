@@ -49,7 +49,7 @@ __all__ = ["digest_sources", "ingest", "load_snapshot", "read_source", "read_spl
 
 _RECORD = "snapshot.json"
 # Keys that name other tables, or leave the labelled rows as they are.
-_NO_SETTINGS = {"source", "golden_set", "functional_tests", "unlabelled"}
+_NO_SETTINGS = {"source", "golden_set", "functional_tests", "unlabelled", "history"}
 
 
 def ingest(config: DataConfig, *, name: str, source_digest: str, out: Path) -> Snapshot:
@@ -212,6 +212,7 @@ def build_snapshot(
 
     columns, passed_over = choose_columns(table, codes == splits.TRAIN, config)
     notices += passed_over
+    _require_history(config.history, columns)
     target = target_of(names.tolist(), keep & (codes == splits.TRAIN), tasks, config)
     whole = _with_target(roles, names, tasks, target)
     whole = whole.assign(**{column.name: stored_column(table, text, column) for column in columns})
@@ -235,7 +236,16 @@ def build_snapshot(
         notices=tuple(notices),
         profiles=profile_columns(train, columns, config.groups),
         source_digest=source_digest,
+        history=config.history,
     ), tables
+
+
+def _require_history(history: Sequence[str], columns: Sequence[Column]) -> None:
+    kinds = {column.name: column.kind for column in columns}
+    for name in history:
+        if kinds.get(name, "text") == "text":
+            problem = f"{name!r} is no numeric or categorical feature column"
+            raise BadInput("data.history", problem, "name columns that a new account has none of")
 
 
 def _with_target(

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from tidegate import store
 from tidegate.errors import BadInput
+from tidegate.features.blocks import Blocks
 from tidegate.features.featurizer import Featurizer
 from tidegate.models.interface import BINARY, Model, Scores
 from tidegate.models.target import score_of
@@ -71,7 +72,7 @@ class Bundle:
         """
         if len(frame) == 0:
             return np.zeros((0, len(self.manifest.target.outputs)))
-        return self._probabilities(frame)
+        return self._probabilities(self.featurizer.transform(frame))
 
     def score_rows(self, rows: Sequence[Mapping[str, Any]]) -> Scores:
         """Return P(violating) of every row, without pandas; an absent key is a missing cell."""
@@ -81,12 +82,15 @@ class Bundle:
         """Return the probabilities of every row, without pandas, shape (rows, outputs)."""
         if not rows:
             return np.zeros((0, len(self.manifest.target.outputs)))
-        return self._probabilities(
+        return self._probabilities(self.features_of(rows))
+
+    def features_of(self, rows: Sequence[Mapping[str, Any]]) -> Blocks:
+        """Return the features of rows, without pandas; an absent key is a missing cell."""
+        return self.featurizer.transform(
             {column.name: [row.get(column.name) for row in rows] for column in self.manifest.inputs}
         )
 
-    def _probabilities(self, table: Any) -> Scores:
-        X = self.featurizer.transform(table)
+    def _probabilities(self, X: Blocks) -> Scores:
         return np.asarray(self.model.predict_proba(X), dtype=np.float64)
 
     def project(self, frame: Any) -> npt.NDArray[np.float32]:
@@ -107,6 +111,7 @@ def write_bundle(
     source_digest: str = "",
     target: Target = BINARY,
     drift_reference: Any | None = None,
+    history: Sequence[str] = (),
 ) -> BundleManifest:
     """Write a bundle that has no threshold yet, whole or not at all.
 
@@ -132,6 +137,8 @@ def write_bundle(
         What the model's outputs mean.
     drift_reference : DataFrame, optional
         Rows that the drift check compares with, from `tidegate.models.watched`.
+    history : sequence of str
+        Inputs that a new account has none of.
     """
     with store.new_directory(folder) as scratch:
         shutil.copytree(featurizer_folder, scratch / _FEATURIZER)
@@ -150,6 +157,7 @@ def write_bundle(
                 params=params,
                 inputs=tuple(columns),
                 target=target,
+                history=tuple(history),
                 threshold=None,
                 min_precision=None,
                 confidence=None,

@@ -17,12 +17,14 @@ from tidegate.models.interface import Model
 from tidegate.models.scoring import score_table, scored_rows, with_outputs
 from tidegate.models.slice_columns import slice_columns
 from tidegate.models.target import score_of
-from tidegate.models.watched import drift_reference
+from tidegate.models.watched import drift_reference, reference_rows
+from tidegate.pass_through import filtered_scores
 from tidegate.records import (
     GROUP_PREFIX,
     ID,
     LABEL,
     LIGHT,
+    SCORE,
     WEIGHT,
     BaselineModel,
     Candidate,
@@ -185,9 +187,19 @@ def served_bundle(candidate: Path, report: CascadeReport | None, out: Path) -> P
         snapshot_digest=manifest.snapshot_digest,
         source_digest=manifest.source_digest,
         target=manifest.target,
-        drift_reference=read_table(source / DRIFT_REFERENCE),
+        history=manifest.history,
+        drift_reference=_cascades_reference(candidate, report.pass_through),
     )
     return out
+
+
+def _cascades_reference(candidate: Path, pass_through: float) -> Any:
+    """Return the heavy model's drift reference with the scores that the cascade gives its rows."""
+    reference = read_table(candidate / "bundle" / DRIFT_REFERENCE)
+    scored = read_table(candidate / "scored" / "validation.parquet")
+    chosen = reference_rows(len(scored), _DRIFT_REFERENCE_ROWS, seed=0)
+    light = scored[LIGHT].to_numpy()[chosen]
+    return reference.assign(score=filtered_scores(light, reference[SCORE].to_numpy(), pass_through))
 
 
 def _crossfit_table(path: Path, snapshot: Path) -> Any:
@@ -249,6 +261,7 @@ def _bundled(
         snapshot_digest=data.digest,
         source_digest=data.source_digest,
         target=data.target,
+        history=data.history,
         drift_reference=norm,
     )
     return load_bundle(folder)

@@ -59,6 +59,7 @@ def _write(
         snapshot_digest=of.snapshot_digest,
         source_digest=of.source_digest,
         target=of.target,
+        history=of.history,
         drift_reference=read_table(source / DRIFT_REFERENCE),
     )
     promised = 0.0 if rule is None else of.min_precision or 0.0

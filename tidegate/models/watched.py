@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tidegate.features.featurizer import Featurizer
 from tidegate.features.statistics import NAMES as STATISTICS
@@ -105,14 +106,19 @@ def drift_reference(
         As `watched_table`, and ``label``, ``weight`` and, where the snapshot has it, ``time``;
         rows in the frame's order.
     """
-    chosen = np.arange(len(frame))
-    if len(frame) > max_rows:
-        chosen = np.sort(np.random.default_rng(seed).choice(len(frame), max_rows, replace=False))
+    chosen = reference_rows(len(frame), max_rows, seed)
     rows = frame.iloc[chosen].reset_index(drop=True)
     score = score_of(target, np.asarray(model.predict_proba(featurizer.transform(rows))))
     watched = watched_table(featurizer, columns, rows, score)
     roles = {name: rows[role] for role, name in _ROLES.items() if role in rows}
     return watched.assign(**roles)
+
+
+def reference_rows(rows: int, max_rows: int, seed: int) -> npt.NDArray[np.int64]:
+    """Return which of a number of rows `drift_reference` keeps, ascending."""
+    if rows <= max_rows:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(seed).choice(rows, max_rows, replace=False))
 
 
 def _of_texts(name: str, texts: Any) -> dict[str, Any]:

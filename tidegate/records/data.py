@@ -89,6 +89,7 @@ class Snapshot(Record):
     `label_values` counts the rows of each label as the user's column spells it; `profiles` holds
     one profile a feature column and one a group, under `GROUP_PREFIX` + name. With
     `unlabelled_rows` there is ``unlabelled.parquet`` too: feature columns and `ID`, no label.
+    `history` names the feature columns that a new account has none of.
     """
 
     name: str
@@ -103,6 +104,7 @@ class Snapshot(Record):
     profiles: Mapping[str, ColumnProfile] = {}
     source_digest: str = ""
     unlabelled_rows: int = 0
+    history: tuple[str, ...] = ()
 
 
 class Expectation(Record):

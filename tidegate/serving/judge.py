@@ -5,7 +5,7 @@ import math
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,20 @@ from tidegate.serving.metrics import Metrics
 from tidegate.serving.request import Asked
 from tidegate.serving.schema import Row
 
+if TYPE_CHECKING:
+    from tidegate.serving.routing import Routing
+
 logger = logging.getLogger(__name__)
 
-Path = Literal["full", "new_account"]
+Path = Literal["full", "light", "heavy", "new_account", "new_account_light", "new_account_heavy"]
+_PATHS: Mapping[tuple[bool, bool | None], Path] = {
+    (False, None): "full",
+    (False, True): "light",
+    (False, False): "heavy",
+    (True, None): "new_account",
+    (True, True): "new_account_light",
+    (True, False): "new_account_heavy",
+}
 Reasons = Mapping[str, Any]
 
 
@@ -36,6 +47,23 @@ class Scorer(Protocol):
 
     def output_rows(self, rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[np.float64]:
         """Return all outputs of each row, shape (rows, outputs of the manifest's target)."""
+
+
+class Router(Protocol):
+    """What the server needs of a cascade, whose rows go different ways."""
+
+    @property
+    def load(self) -> float:
+        """Where the knob stands, in [0, 1]."""
+
+    def feel(self, in_hand: int) -> None:
+        """Turn the knob by the number of requests in hand, if it is not fixed."""
+
+    def route(self, rows: Sequence[Mapping[str, Any]]) -> "Routing":
+        """Return score and way of each row."""
+
+    def warm_up(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Let both models score rows."""
 
 
 class PayloadSink(Protocol):
@@ -68,7 +96,8 @@ class Answered:
     decisions, actions : list of str, optional
         What the thresholds say and what is done; None where the bundle has no threshold.
     paths : list of str
-        ``new_account`` where nothing is known of the account's past.
+        ``full``, or in a cascade ``light`` (stopped there) and ``heavy``; where nothing is known
+        of the account's past ``new_account``, ``new_account_light`` and ``new_account_heavy``.
     outputs : ndarray of shape (rows, outputs)
         Probabilities of the classes or tasks; no column where there are two classes.
     classes : list of list of str, optional
@@ -88,6 +117,18 @@ class Answered:
     reasons: Sequence[Reasons] | None = None
 
 
+class Scored(NamedTuple):
+    """Scores of shape (rows,) and what stands beside them.
+
+    `outputs`, of shape (rows, outputs), is what is told of classes and tasks. `stopped` says which
+    rows a cascade's heavy model never saw; None where there is no cascade.
+    """
+
+    scores: npt.NDArray[np.float64]
+    outputs: npt.NDArray[np.float64]
+    stopped: npt.NDArray[np.bool_] | None
+
+
 class Judge:
     """A bundle's scores, and what its rule and the configuration make of them.
 
@@ -105,6 +146,8 @@ class Judge:
         Gets every answered row.
     exploration : Exploration, optional
         Changes actions; without it the action is the decision.
+    router : Router, optional
+        Of a cascade of two classes: scores rows in the bundle's place, and says their way.
     """
 
     def __init__(
@@ -117,11 +160,12 @@ class Judge:
         explain: Explain | None = None,
         sink: PayloadSink | None = None,
         exploration: Exploration | None = None,
+        router: Router | None = None,
     ) -> None:
         self._bundle, self._manifest, self._metrics = bundle, bundle.manifest, metrics
         self._name = name or self._manifest.name
         self._history, self._explain = tuple(history), explain
-        self._sink, self._exploration = sink, exploration
+        self._sink, self._exploration, self._router = sink, exploration, router
         column, inputs = self._manifest.rule.segment_column, self._manifest.inputs
         self._segment_input = column if any(c.name == column for c in inputs) else None
         rule = self._manifest.rule
@@ -142,11 +186,11 @@ class Judge:
             If the model fails on rows that keep the schema.
         """
         rows = [row for one in asked for row in one.rows]
-        scores, outputs = self.score(rows)
+        scores, outputs, stopped = self.score(rows)
         segments = [segment for one in asked for segment in self._segments(one)]
         anyone = any(segment is not None for segment in segments) or self._segment_input
         decided = decide(self._manifest, scores, outputs, segments if anyone else None)
-        paths = [self._path(row) for row in rows]
+        paths = self._paths(rows, stopped)
         decisions = None if decided.decision is None else decided.decision.tolist()
         classes = self._classes(decided)
         actions, explored, chances = decisions, [False] * len(rows), [1.0] * len(rows)
@@ -163,6 +207,8 @@ class Judge:
         told = scores.tolist()
         thresholds = [None if math.isnan(cut) else cut for cut in decided.threshold.tolist()]
         self._metrics.scored(told, decisions, actions, paths)
+        if stopped is not None:
+            self._metrics.routed(len(rows), int(stopped.sum()))
         if self._sink is not None:
             nothing: list[str | None] = [None] * len(rows)
             columns: dict[str, Sequence[object]] = {
@@ -193,17 +239,19 @@ class Judge:
             for one, answer in zip(asked, answers, strict=True)
         ]
 
-    def score(self, rows: list[Row]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Return the score of each row and what is told beside it, shape (rows, outputs).
+    def score(self, rows: list[Row]) -> Scored:
+        """Score rows.
 
         Raises
         ------
         ScoringFailed
             If the model raises, or gives no finite score for every row.
         """
-        outputs = np.empty((len(rows), 0))
+        outputs, stopped = np.empty((len(rows), 0)), None
         try:
-            if self.output_names:
+            if self._router is not None:
+                scores, stopped = self._router.route(rows)
+            elif self.output_names:
                 outputs = np.asarray(self._bundle.output_rows(rows), dtype=np.float64)
                 scores = score_of(self._manifest.target, outputs)
             else:
@@ -214,7 +262,7 @@ class Judge:
         if scores.shape != (len(rows),) or not finite:
             logger.error("the model gave %s scores for %d rows", scores.shape, len(rows))
             raise ScoringFailed("the model gave no finite score for every row")
-        return scores, outputs
+        return Scored(scores, outputs, stopped)
 
     def _reasons(self, one: Asked) -> Sequence[Reasons]:
         if self._explain is None:
@@ -230,9 +278,12 @@ class Judge:
         values = (row[self._segment_input] for row in one.rows)
         return [None if value is None else str(value) for value in values]
 
-    def _path(self, row: Row) -> Path:
-        is_new = self._history and all(row[column] is None for column in self._history)
-        return "new_account" if is_new else "full"
+    def _paths(self, rows: Sequence[Row], stopped: npt.NDArray[np.bool_] | None) -> list[Path]:
+        ways = [None] * len(rows) if stopped is None else stopped.tolist()
+        return [_PATHS[self._is_new(row), way] for row, way in zip(rows, ways, strict=True)]
+
+    def _is_new(self, row: Row) -> bool:
+        return bool(self._history) and all(row[column] is None for column in self._history)
 
     def _classes(self, decided: Decisions) -> list[list[str]] | None:
         if decided.classes is None:

@@ -19,6 +19,16 @@ _DECISIONS = Counter("tidegate_decisions", "Rows by decision.", (*_LABELS, "deci
 _ACTIONS = Counter("tidegate_actions", "Rows by action taken.", (*_LABELS, "action"))
 _EXPLORED = Counter("tidegate_explored_rows", "Rows whose action was drawn by chance.", _LABELS)
 _PATHS = Counter("tidegate_path_rows", "Rows by the path they took.", (*_LABELS, "path"))
+_HEAVY_CALLS = Counter("tidegate_heavy_calls", "Rows that a cascade's heavy model scored.", _LABELS)
+_HEAVY_CALLS_SAVED = Counter(
+    "tidegate_heavy_calls_saved", "Rows that stopped at a cascade's light model.", _LABELS
+)
+_CASCADE_LOAD = Gauge(
+    "tidegate_cascade_load",
+    "Where a cascade's knob stands: 0 at rest, 1 at full load.",
+    _LABELS,
+    multiprocess_mode="livemax",
+)
 _SCORES = Histogram("tidegate_score", "Scores given.", _LABELS, buckets=_SCORE_BUCKETS)
 _LATENCY = Histogram(
     "tidegate_request_seconds",
@@ -97,6 +107,15 @@ class Metrics:
                 self._flagged.inc(rows)
         for action, rows in Tally(actions or ()).items():
             _ACTIONS.labels(*self._version, action).inc(rows)
+
+    def routed(self, rows: int, stopped: int) -> None:
+        """Count the rows of a cascade and those of them that its heavy model never saw."""
+        _HEAVY_CALLS.labels(*self._version).inc(rows - stopped)
+        _HEAVY_CALLS_SAVED.labels(*self._version).inc(stopped)
+
+    def cascade_load(self, load: float) -> None:
+        """Say where a cascade's knob stands."""
+        _CASCADE_LOAD.labels(*self._version).set(load)
 
     def explored(self, rows: int) -> None:
         """Count rows whose action was drawn by chance."""

@@ -42,7 +42,11 @@ _FAILED_WRITES = Counter(
     "tidegate_payload_log_failed_writes", "Tries to write a file that failed and are repeated."
 )
 _EXPORTED = {"written": _WRITTEN, "sampled_out": _SAMPLED_OUT, "failed_writes": _FAILED_WRITES}
-_WAITING = Gauge("tidegate_payload_log_waiting_rows", "Rows that wait to be written.")
+_WAITING = Gauge(
+    "tidegate_payload_log_waiting_rows",
+    "Rows that wait to be written.",
+    multiprocess_mode="livesum",
+)
 
 _LONGEST_BACKOFF_SECONDS = 60.0
 _PRUNE_EVERY_SECONDS = 3600.0

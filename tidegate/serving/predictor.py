@@ -18,6 +18,7 @@ from tidegate.serving.judge import (
     Explain,
     Judge,
     PayloadSink,
+    Router,
     Scorer,
     ScoringFailed,
 )
@@ -52,7 +53,7 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
         Name in the URL; the bundle's own without it.
     config : ServingConfig
         Limits, and which inputs may be absent.
-    explain, sink, exploration
+    explain, sink, exploration, router
         As in `Judge`.
     """
 
@@ -65,6 +66,7 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
         explain: Explain | None = None,
         sink: PayloadSink | None = None,
         exploration: Exploration | None = None,
+        router: Router | None = None,
     ) -> None:
         super().__init__(name or bundle.manifest.name)
         self.config = config or ServingConfig()
@@ -86,17 +88,24 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
             explain=explain,
             sink=sink,
             exploration=exploration,
+            router=router,
         )
+        self._router = router
         self._batcher = self._new_batcher(0.0)
 
     def _new_batcher(self, row_seconds: float) -> Batcher[Asked, Answered]:
         return Batcher(
-            self._judge.judge,
+            self._judged,
             batch_rows=self.config.batch_rows,
             max_waiting=self.config.max_concurrent,
             timeout_seconds=self.config.timeout_seconds,
             row_seconds=row_seconds,
         )
+
+    def _judged(self, asked: Sequence[Asked]) -> list[Answered]:
+        if self._router is not None:
+            self._router.feel(self._batcher.in_hand)
+        return self._judge.judge(asked)
 
     def load(self) -> bool:
         """Score a row twice, so that the first request pays for no lazy set-up; then be ready.
@@ -110,7 +119,11 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
         row: Row = {column.name: words[column.kind] for column in self.inputs}
         self._judge.score([row])
         begun = time.perf_counter()
-        self._judge.score([row])
+        if self._router is None:
+            self._judge.score([row])
+        else:
+            # Both models are warm then, and the time of a row is that of one that passes.
+            self._router.warm_up([row])
         self._batcher = self._new_batcher(time.perf_counter() - begun)
         self.ready = True
         return self.ready
@@ -145,6 +158,8 @@ class ModerationPredictor(kserve.Model):  # type: ignore[misc]
     def count_load(self) -> None:
         """Tell ``/metrics`` what is in hand now."""
         self.metrics.load(self._batcher.in_hand, self._batcher.waiting)
+        if self._router is not None:
+            self.metrics.cascade_load(self._router.load)
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Return the V2 metadata of the inputs."""

@@ -22,7 +22,7 @@ from tidegate.serving.workers import say_ready, supervise
 
 if TYPE_CHECKING:
     from tidegate.models.bundle import Bundle
-    from tidegate.serving.judge import Explain, Scorer
+    from tidegate.serving.judge import Explain, Router, Scorer
 
 #: Features or words that explain a score.
 _REASONS = 5
@@ -98,6 +98,8 @@ def serve(
         if code:
             raise SystemExit(code)
         return
+    from tidegate.serving.routing import router_of
+
     loaded = load_bundle(bundle)
     serve_scorer(
         loaded,
@@ -108,6 +110,7 @@ def serve(
         name=name,
         config=config,
         explain=_explainer(loaded),
+        router=router_of(loaded, config),
         is_worker=is_worker,
     )
 
@@ -122,6 +125,7 @@ def serve_scorer(
     name: str | None,
     config: ServingConfig,
     explain: "Explain | None" = None,
+    router: "Router | None" = None,
     is_worker: bool = False,
 ) -> None:
     """Serve a loaded bundle; `serve` is this after its checks.
@@ -152,6 +156,7 @@ def serve_scorer(
         explain=explain,
         sink=log,
         exploration=exploration if exploration.is_on else None,
+        router=router,
     )
     try:
         predictor.load()
