@@ -7,6 +7,7 @@ import numpy as np
 from tidegate.config import RolloutConfig
 from tidegate.evaluation.decision import percent, points
 from tidegate.evaluation.sequential import (
+    Bounds,
     MeanSums,
     difference_above,
     difference_bounds,
@@ -135,8 +136,8 @@ def _less_precise(
         if not by_bounds:
             return float(difference_above(mine.wx, mine.w, theirs.wx, theirs.w, margin))
         # Streams that are not independent, or weighted: their own intervals must lie apart.
-        (low, _), (_, high) = (_bounds(part, error, max_weight) for part in (mine, theirs))
-        return np.inf if low > high + margin else -np.inf
+        low, high = _bounds(sums, error, max_weight)
+        return np.inf if low[0] > high[1] + margin else -np.inf
 
     readings = [Reading(sums, evidence(sums, sums.error)) for sums in tests]
     verdict, sums = judge(
@@ -206,12 +207,12 @@ def _binary(hits: float, rows: float) -> tuple[float, ...]:
     return (n, n, k, n, k, k)
 
 
-def _bounds(sums: MeanSums, error: float, max_weight: float) -> tuple[float, float]:
+def _bounds(sums: Sums, error: float, max_weight: float) -> Bounds:
+    """Return the ends of both versions' shares, the candidate's first."""
+    both = MeanSums(*np.asarray(sums.values).reshape(2, 6).T)
     if max_weight > 1:
-        low, high = mean_bounds(sums, error, max_weight=max_weight)
-    else:
-        low, high = share_bounds(sums.wx, sums.w, error)
-    return float(low), float(high)
+        return mean_bounds(both, error, max_weight=max_weight)
+    return share_bounds(both.wx, both.w, error)
 
 
 def _told(share: float) -> str:
