@@ -225,35 +225,42 @@ def serve(
 @app.command()
 def monitor(
     config: ConfigFile,
-    window: Annotated[str, typer.Option(help="table of the rows to check, path or URI")],
     model: Annotated[Path, typer.Option("--model", help="a run directory or a bundle")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="file to write")] = Path(
-        "drift.json"
-    ),
+    window: Annotated[
+        str | None, typer.Option(help="table of the rows to check, path or URI")
+    ] = None,
+    log: Annotated[
+        str | None, typer.Option(help="payload log to check window by window, path or URI")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="with --log: table of row_id and label, path or URI")
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="with --log: check what is due and end")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="file to write; with --log a folder [drift]"),
+    ] = None,
     python: Annotated[
         Path | None, typer.Option(help="interpreter of the drift environment [.venv-monitor]")
     ] = None,
 ) -> None:
-    """Check one window of rows for drift from the training reference."""
+    """Check a table of rows, or a payload log, for drift from the training reference."""
+    from pipelines.monitor_cli import check_table, follow_log
     from tidegate.config import load_config
-    from tidegate.data.ingest import read_source
-    from tidegate.monitoring.check import check_drift
     from tidegate.rollout.baseline import bundle_folder
 
+    if (window is None) == (log is None):
+        raise BadInput("--window", "give either --window or --log", "name one of them")
     settings = load_config(config)
-    report = check_drift(
-        bundle_folder(model, where="--model"),
-        read_source([window]),
-        config=settings.monitor,
-        out=output,
-        python=python or Path(sys.prefix).parent / ".venv-monitor" / "bin" / "python",
-    )
-    for test in report.tests:
-        verdict = "drift" if test.drifted else "no drift"
-        typer.echo(
-            f"{test.name:<6} p={test.p_value:.4f} (alarm below {test.threshold:.4f}) {verdict}"
-        )
-    typer.echo(f"{'drift' if report.drifted else 'no drift'}; wrote {output}")
+    bundle = bundle_folder(model, where="--model")
+    interpreter = python or Path(sys.prefix).parent / ".venv-monitor" / "bin" / "python"
+    if window is not None:
+        check_table(bundle, window, settings, output or Path("drift.json"), interpreter)
+    elif log is not None:
+        out = output or Path("drift")
+        follow_log(bundle, log, settings, out, interpreter, labels=labels, once=once)
 
 
 @app.command()

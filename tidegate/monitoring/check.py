@@ -13,7 +13,7 @@ from tidegate.monitoring.detection import detect_drift
 from tidegate.monitoring.open_tests import OpenTests
 from tidegate.monitoring.window import Watched, read_comparable, require_rows, write_window
 from tidegate.records import DriftReport
-from tidegate.store import read_record, write_record
+from tidegate.store import read_record, write_record, write_table
 
 _NO_NETWORK = {
     "DO_NOT_TRACK": "1",
@@ -87,25 +87,45 @@ def compare_window(
     require_rows(len(frame), "window", config.min_rows, "take a longer window")
     level = config.p_value if level is None else level
     with tempfile.TemporaryDirectory(prefix="tidegate-drift-") as scratch:
-        folder = Path(scratch)
-        window = folder / "window.parquet"
+        window = Path(scratch) / "window.parquet"
         write_window(bundle, frame, window)
         # Bad input is found before the child spends seconds on its imports.
         before, after = read_comparable(reference, window, min_rows=config.min_rows)
-        if config.engine == "open":
-            return detect_drift(
-                before,
-                after,
-                engine=OpenTests(config.seed),
-                level=level,
-                config=config,
-                bundle_version=bundle_version,
-            )
+    return compare_tables(
+        before, after, bundle_version=bundle_version, config=config, python=python, level=level
+    )
+
+
+def compare_tables(
+    before: Any,
+    after: Any,
+    *,
+    bundle_version: str,
+    config: MonitorConfig,
+    python: Path,
+    level: float,
+) -> DriftReport:
+    """Test watched rows against watched rows, as `read_comparable` returns them."""
+    if config.engine == "open":
+        return detect_drift(
+            before,
+            after,
+            engine=OpenTests(config.seed),
+            level=level,
+            config=config,
+            bundle_version=bundle_version,
+        )
+    _require_environment(python)
+    with tempfile.TemporaryDirectory(prefix="tidegate-drift-") as scratch:
+        folder = Path(scratch)
+        for name, table in (("reference", before), ("window", after)):
+            write_table(folder / f"{name}.parquet", table)
         # Only this package may be seen from there, never the libraries installed around it.
         (folder / "path").mkdir()
         (folder / "path" / "tidegate").symlink_to(Path(tidegate.__file__).resolve().parent)
         command = [str(python), "-m", "tidegate.monitoring.drift", "--level", repr(level)]
-        command += ["--reference", str(reference), "--window", str(window)]
+        for name in ("reference", "window"):
+            command += [f"--{name}", str(folder / f"{name}.parquet")]
         command += ["--out", str(folder / "drift.json"), "--bundle-version", bundle_version]
         command += ["--settings", config.model_dump_json()]
         _run(command, path=folder / "path")

@@ -108,7 +108,13 @@ def labelled_quality(
         weights = labelled["weight"].to_numpy(np.float64)
     cut = np.inf if threshold is None else threshold
     known, truth = (reference[n].to_numpy(np.float64) for n in (SCORE, "label"))
-    sides = {"flagged": (scores >= cut, known >= cut), "not flagged": (scores < cut, known < cut)}
+    # Residuals of both signs must not cancel, so high and low scores are looked at apart.
+    parted = float(np.median(known)) if threshold is None else threshold
+    names = ("upper", "lower") if threshold is None else ("flagged", "not flagged")
+    sides = {
+        names[0]: (scores >= parted, known >= parted),
+        names[1]: (scores < parted, known < parted),
+    }
     # Precision, and of each side the window's residuals and the reference's under each change.
     each = error / (1 + 2 * (1 + len(hypotheses)))
     residuals: dict[str, Interval] = {}

@@ -162,6 +162,7 @@ class MonitorState(Record):
 
     bundle_version: str
     window_days: float
+    begun_at: str
     done_until: str
     history: tuple[WindowCheck, ...] = ()
 

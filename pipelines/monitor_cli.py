@@ -1,0 +1,63 @@
+"""``tidegate monitor``: one table, or a payload log for as long as it runs."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import typer
+
+from tidegate.config import RunConfig
+
+_SECONDS_BETWEEN_LOOKS = 300.0
+
+
+def check_table(bundle: Path, window: str, config: RunConfig, out: Path, python: Path) -> None:
+    """Check one table of rows and write the report."""
+    from tidegate.data.ingest import read_source
+    from tidegate.monitoring.check import check_drift
+
+    rows = read_source([window])
+    report = check_drift(bundle, rows, config=config.monitor, out=out, python=python)
+    for test in report.tests:
+        verdict = "drift" if test.drifted else "no drift"
+        typer.echo(
+            f"{test.name:<6} p={test.p_value:.4f} (alarm below {test.threshold:.4f}) {verdict}"
+        )
+    typer.echo(f"{'drift' if report.drifted else 'no drift'}; wrote {out}")
+
+
+def follow_log(
+    bundle: Path,
+    log: str,
+    config: RunConfig,
+    out: Path,
+    python: Path,
+    *,
+    labels: str | None,
+    once: bool,
+) -> None:
+    """Check every window of a log when it is due, until stopped; `once` ends after the first."""
+    from tidegate.monitoring.watch import check_log
+
+    while True:
+        report = check_log(
+            bundle,
+            log,
+            out=out,
+            now=datetime.now(UTC),
+            config=config.monitor,
+            policy=config.policy,
+            python=python,
+            labels=labels,
+        )
+        for check in report.checks:
+            of = f" of {check.segment}" if check.segment else ""
+            windows = "window" if check.scale == 1 else f"{check.scale} windows"
+            kind = check.status if check.diagnosis is None else check.diagnosis.kind
+            until = check.until[:16]
+            typer.echo(f"{windows} until {until}{of}, {check.rows:,} rows: {kind}: {check.says}")
+        if once or report.checks:
+            typer.echo(f"{report.says}; wrote {out}")
+        if once:
+            return
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
