@@ -1,8 +1,8 @@
 """How often the paired intervals hold the true difference, and the margin lets a worse model pass.
 
 The candidate is truly worse than the baseline. Figures of two million rows stand for the truth. Run
-as ``python benchmarks/comparison.py [--rounds 500] [--confidence 0.95] [--many]``; ``--many`` leaves
-out the cases that resample rows, which take most of the time.
+as ``python benchmarks/comparison.py [--rounds 500] [--confidence 0.95] [--many]``; with ``--many``
+without the cases that resample rows, which take most of the time.
 """
 
 import argparse

@@ -86,8 +86,9 @@ def _approvers_of(run: Path) -> dict[str, str] | None:
 
 
 def _note(run: Path, by: str, at: str, reason: str) -> None:
-    """Write the approval into the audit record and the model card of a run directory."""
+    """Write the approval into a run directory's audit record, model card and report."""
     from tidegate.evaluation.model_card import model_card
+    from tidegate.evaluation.report import approved_page
     from tidegate.records import Approval, AuditRecord
     from tidegate.store import read_record, write_record, write_text
 
@@ -98,3 +99,6 @@ def _note(run: Path, by: str, at: str, reason: str) -> None:
     audit = audit.model_copy(update={"approval": approval})
     write_record(run / "audit.json", audit)
     write_text(run / "model_card.md", model_card(audit))
+    page = run / "report.html"
+    if page.exists():
+        write_text(page, approved_page(page.read_text(encoding="utf-8"), approval))

@@ -11,19 +11,26 @@ from tidegate.evaluation.comparison import Baseline
 from tidegate.evaluation.evaluate import evaluate
 from tidegate.evaluation.functional import functional_report
 from tidegate.evaluation.golden_set import measure_golden_set
+from tidegate.evaluation.mitigations import mitigation_report, untreated_report
 from tidegate.evaluation.report import render_report
 from tidegate.evaluation.slices import confident_errors, worst_slices
 from tidegate.records import (
+    Agreement,
+    CascadeReport,
     ClassMetrics,
+    ClassThreshold,
     Column,
     ColumnProfile,
     CurvePoint,
     DuplicateSummary,
     Expectation,
+    FilterMeasurement,
+    PassThroughPoint,
     PastEvaluation,
     SearchResult,
     Snapshot,
     SplitSummary,
+    TreatedModel,
     TrialResult,
     ValidationReport,
 )
@@ -118,9 +125,79 @@ def everything():
                 history=(past,),
             ),
             "holdout_uses": 3,
+            "class_thresholds": _class_thresholds(found.validation_threshold),
+            "cascade": CASCADE,
         }
     )
-    return found, validation, holdout
+    return with_mitigations(found, validation, holdout), validation, holdout
+
+
+def with_mitigations(found, validation, holdout):
+    """Return an evaluation whose model stands beside one that was trained against its gap."""
+    policy = PolicyConfig(
+        insufficient_fairness="allow", min_precision=0.8, max_gaps={"fnr": 0.1}, **POLICY
+    )
+    softer = holdout.assign(
+        score=holdout["score"] ** 1.1 * np.where(holdout["lang"] == "en", 1, 0.97)
+    )
+    untreated = Baseline("untreated", "configured", found.threshold, holdout)
+    judged = evaluate(
+        validation,
+        softer,
+        baseline=untreated,
+        policy=policy,
+        groups=("lang", "tiny"),
+        name="comments",
+        algorithm="xgboost",
+        prevalence={},
+    )
+    treated = TreatedModel(name="group_robust", algorithm="xgboost", params={})
+    return found.model_copy(
+        update={
+            "untreated": untreated_report(found),
+            "mitigations": (mitigation_report(treated, judged, softer, untreated, policy),),
+        }
+    )
+
+
+def _class_thresholds(threshold):
+    shown = {"flagged": 100, "precision": 0.9, "precision_lower_bound": 0.84, "recall": 0.5}
+    kept = ClassThreshold(
+        name="hate|speech",
+        n=300,
+        risk=0.025,
+        threshold=threshold,
+        best_reachable=None,
+        recall_ci=(0.44, 0.56),
+        **shown,
+    )
+    broken = kept.model_copy(update={"name": "spam", "refuted": True})
+    bare = {"flagged": None, "precision": None, "precision_lower_bound": None, "recall": None}
+    none = {"name": "threat", "threshold": None, "recall_ci": None, **bare}
+    return kept, broken, kept.model_copy(update=none)
+
+
+CASCADE = CascadeReport(
+    pass_through=0.0123,
+    max_recall_loss=0.01,
+    confidence=0.95,
+    threshold=0.5,
+    evidence={"validation": Agreement(rows=3000, flagged=800)},
+    flagged_needed=299,
+    loss_upper_bound=0.0072,
+    share_saved=0.62,
+    share_saved_ci=(0.6, 0.64),
+    curve=(PassThroughPoint(load=0.5, max_loss=0.02, pass_through=0.03, lost=9),),
+    holdout=FilterMeasurement(
+        rows=3000,
+        stopped=1860,
+        flagged=790,
+        flagged_lost=2,
+        violating=900,
+        recall_lost=0.001,
+        recall_lost_upper_bound=0.005,
+    ),
+)
 
 
 def _sentences():

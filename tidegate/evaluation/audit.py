@@ -88,6 +88,12 @@ def audit_record(
         worst_slices=evaluation.worst_slices,
         functional=evaluation.functional,
         golden_set=evaluation.golden_set,
+        segments=evaluation.segments,
+        class_thresholds=evaluation.class_thresholds,
+        untreated=evaluation.untreated,
+        mitigations=evaluation.mitigations,
+        mitigation=evaluation.mitigation,
+        cascade=evaluation.cascade,
         limits=_limits(evaluation, snapshot, data),
         lineage=lineage(digests, snapshot, config),
     )

@@ -18,7 +18,8 @@ def functional_report(
     scored : DataFrame
         ``_functionality``, ``_template``, ``_identity``, ``_expected`` and ``score``.
     threshold : float, array or None
-        One for all sentences or one a sentence. Without one nothing is flagged, and nothing can pass or fail.
+        One for all sentences or one a sentence. Without one nothing is flagged, and nothing can
+        pass or fail.
     confidence : float
         Two-sided, of Wilson intervals whose rows are templates: the sentences of one template
         pass and fail together, and count as one.

@@ -48,6 +48,22 @@ def mitigation_report(
     )
 
 
+def untreated_report(judged: EvaluationReport) -> MitigationReport:
+    """Return the candidate itself in the form of those that stand beside it."""
+    return MitigationReport(
+        name="untreated",
+        algorithm=judged.algorithm,
+        threshold=judged.threshold,
+        precision=judged.precision,
+        recall=judged.recall,
+        fairness=judged.fairness,
+        groups=judged.groups,
+        differences={},
+        decision=judged.decision,
+        reasons=judged.reasons,
+    )
+
+
 def preferred(report: EvaluationReport, policy: PolicyConfig) -> str | None:
     """Return the mitigation whose model may be released instead of one that fails its audit.
 

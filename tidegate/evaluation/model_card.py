@@ -101,7 +101,52 @@ def _performance(audit: AuditRecord) -> str:
     sure = f"{percent(audit.confidence)} confidence"
     rows = [_metric(metric) for metric in audit.metrics]
     figures = _table(("Figure", "Value", f"Interval ({sure})"), rows)
-    return "\n\n".join([count, figures, *_classes(audit)])
+    served = [*_segments(audit), *_class_thresholds(audit), *_cascade(audit)]
+    return "\n\n".join([count, figures, *_classes(audit), *served])
+
+
+def _segments(audit: AuditRecord) -> list[str]:
+    if not audit.segments:
+        return []
+    rows = [
+        (of.segment, f"{of.threshold.value:.6f}", percent(of.threshold.precision_lower_bound))
+        if of.threshold
+        else (of.segment, "none: nothing is acted on", "–")
+        for of in audit.segments
+    ]
+    return [_table(("Segment", "Served threshold", "Precision on validation, at least"), rows)]
+
+
+def _class_thresholds(audit: AuditRecord) -> list[str]:
+    if not audit.class_thresholds:
+        return []
+    rows = []
+    for of in audit.class_thresholds:
+        served = "none" if of.threshold is None else f"{of.threshold.value:.6f}"
+        if of.refuted:
+            served = "none: its promise is broken on the holdout"
+        seen = "–" if of.precision is None else percent(of.precision)
+        found = "–" if of.recall is None else percent(of.recall)
+        if of.precision_lower_bound is not None:
+            seen += f" (at least {percent(of.precision_lower_bound)})"
+        if of.recall_ci is not None:
+            found += f" ({span(of.recall_ci)})"
+        rows.append((of.name, served, seen, found))
+    return [_table(("Class", "Served threshold", "Precision", "Recall"), rows)]
+
+
+def _cascade(audit: AuditRecord) -> list[str]:
+    found = audit.cascade
+    if found is None or found.pass_through is None:
+        return []
+    saved = "" if found.share_saved is None else f"{percent(found.share_saved)} of posts stop there"
+    if found.share_saved_ci is not None:
+        saved += f" ({span(found.share_saved_ci)})"
+    return [
+        f"A light filter stands before the model: posts below {found.pass_through:.6f} of its own "
+        f"score are left. {saved}; with {percent(found.confidence)} confidence at most "
+        f"{percent(found.max_recall_loss)} of what the model would flag is lost."
+    ]
 
 
 def _classes(audit: AuditRecord) -> list[str]:
@@ -161,7 +206,31 @@ def _groups(audit: AuditRecord) -> str:
     if not audit.groups:
         return text
     head = ("Column", "Group", "Rows", "Precision", "Recall", "FPR", "FNR")
-    return f"{text}\n\n{_table(head, [_group(group) for group in audit.groups])}"
+    table = _table(head, [_group(group) for group in audit.groups])
+    return "\n\n".join([text, table, *_mitigations(audit)])
+
+
+def _mitigations(audit: AuditRecord) -> list[str]:
+    if not audit.mitigations:
+        return []
+    rows = []
+    for of in [*([audit.untreated] if audit.untreated else []), *audit.mitigations]:
+        gaps = "; ".join(
+            f"{gap.column}, {gap.metric}: {points(gap.gap)} ({span(gap.gap_ci)})"
+            for gap in of.fairness.gaps
+            if gap.limit is not None
+        )
+        beside = of.differences.get("average_precision")
+        lost = "–"
+        if beside is not None:
+            low, high = beside.difference_ci
+            lost = f"{beside.difference:+.3f} ({low:+.3f} to {high:+.3f})"
+        verdict = of.fairness.verdict.replace("_", " ")
+        rows.append((of.name.replace("_", " "), verdict, gaps or "–", lost))
+    chosen = (audit.mitigation or "untreated").replace("_", " ")
+    told = f"The untreated model fails this audit. This card is about: {chosen}."
+    head = ("Model", "Audit", "Gaps", "Average precision less the untreated")
+    return [f"{told}\n\n{_table(head, rows)}"]
 
 
 def _group(of: GroupMetrics) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 import yaml
@@ -16,9 +17,11 @@ from tidegate.evaluation.page import render_page
 from tidegate.records import (
     GROUP_PREFIX,
     SLICE_PREFIX,
+    Approval,
     EvaluationReport,
     Expectation,
     GroupPair,
+    MitigationReport,
     SearchResult,
     Snapshot,
     TrialResult,
@@ -35,6 +38,8 @@ _WORDS = {
     ),
 }
 _MOST_CURVES = 12
+# Between them stands who approved the model, which is known after the page was written.
+_APPROVAL = ("<!--approval-->", "<!--/approval-->")
 _MOST_PAIRS = 40
 
 
@@ -102,6 +107,10 @@ def render_report(
         }
         | _small_multiples(shown),
         e=evaluation,
+        approval_told=_approval_told(evaluation, config),
+        approval_marks=_APPROVAL,
+        treated=_treated(evaluation),
+        untreated_ap=_untreated_precision(evaluation),
         word=word,
         sign=sign,
         meaning=meaning,
@@ -134,6 +143,29 @@ def render_report(
     )
 
 
+def approved_page(page: str, approval: Approval) -> str:
+    """Return a report's page that says who approved the model, and when.
+
+    A page that is no report of ours stays as it is.
+    """
+    before, start, rest = page.partition(_APPROVAL[0])
+    _, end, after = rest.partition(_APPROVAL[1])
+    if not start or not end:
+        return page
+    note = f" {approval.note}" if approval.note else ""
+    told = escape(f"Approved by {approval.approved_by} at {approval.approved_at}.{note}")
+    return f"{before}{start}{told}{end}{after}"
+
+
+def _approval_told(evaluation: EvaluationReport, config: Mapping[str, Any]) -> str:
+    """Say what the release still wants of a person."""
+    if evaluation.decision != "promote":
+        return "Not promoted: nobody is asked to approve it."
+    if _section(config, "rollout").get("approval") == "manual":
+        return "Waits for a person’s approval (rollout.approval: manual)."
+    return "Released without a person’s approval (rollout.approval: auto)."
+
+
 def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     found = config.get(name)
     return found if isinstance(found, Mapping) else {}
@@ -148,6 +180,7 @@ def _charts(
     drawn = {
         "precision-recall": charts.precision_recall(curve, floor, start),
         "gaps": charts.gaps(evaluation),
+        "mitigations": charts.mitigated_gaps(_treated(evaluation)),
         "baseline": charts.baseline_differences(evaluation),
         "reliability": charts.reliability(calibration.curve if calibration else ()),
         "scale": charts.score_scale(scale) if scale else None,
@@ -159,6 +192,19 @@ def _charts(
     for number, column in enumerate(dict.fromkeys(group.column for group in evaluation.groups)):
         drawn[f"groups-{number}"] = charts.group_rates(evaluation.groups, column)
     return drawn
+
+
+def _treated(evaluation: EvaluationReport) -> list[MitigationReport]:
+    """Return the untreated model and those trained against its gap."""
+    return [*([evaluation.untreated] if evaluation.untreated else []), *evaluation.mitigations]
+
+
+def _untreated_precision(evaluation: EvaluationReport) -> float | None:
+    """Return the average precision of the untreated model, which the others are compared with."""
+    for found in evaluation.mitigations:
+        if "average_precision" in found.differences:
+            return found.differences["average_precision"].baseline
+    return None
 
 
 def _pairs(evaluation: EvaluationReport) -> list[GroupPair]:

@@ -21,7 +21,7 @@ from tidegate.evaluation.history import (
     rows_digest,
 )
 from tidegate.evaluation.measurement import rows_of
-from tidegate.evaluation.mitigations import mitigation_report, preferred
+from tidegate.evaluation.mitigations import mitigation_report, preferred, untreated_report
 from tidegate.evaluation.model_card import model_card
 from tidegate.evaluation.objectives import choose
 from tidegate.evaluation.report import render_report
@@ -168,7 +168,11 @@ def _with_mitigations(
         judged = found[treated.name] = _judged(path.parent, own, baseline, policy)
         table = as_served(read_table(path.parent / "scored" / "holdout.parquet"), judged.cascade)
         shown.append(mitigation_report(treated, judged, table, untreated, policy))
-    report = report.model_copy(update={"mitigations": tuple(shown)})
+    if not shown:
+        return report, folder
+    report = report.model_copy(
+        update={"mitigations": tuple(shown), "untreated": untreated_report(report)}
+    )
     best = preferred(report, policy)
     if best is None:
         return report, folder
@@ -179,6 +183,7 @@ def _with_mitigations(
     instead = found[best].model_copy(
         update={
             "mitigations": report.mitigations,
+            "untreated": report.untreated,
             "mitigation": best,
             "reasons": (*found[best].reasons, told),
         }

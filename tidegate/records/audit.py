@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from tidegate.records.cascade import CascadeReport
 from tidegate.records.data import Column, DuplicateSummary, Expectation, SplitSummary
 from tidegate.records.evaluation import (
     BaselineComparison,
@@ -11,10 +12,12 @@ from tidegate.records.evaluation import (
     FunctionalReport,
     GoldenSetReport,
     GroupMetrics,
+    MitigationReport,
     WorstSlice,
 )
 from tidegate.records.record import Record, SplitName
 from tidegate.records.scores import CalibrationReport
+from tidegate.records.threshold import ClassThreshold, SegmentThreshold
 
 
 class Metric(Record):
@@ -91,6 +94,12 @@ class AuditRecord(Record):
     limits: tuple[str, ...]
     lineage: Mapping[str, str]
     approval: Approval | None = None
+    segments: tuple[SegmentThreshold, ...] = ()
+    class_thresholds: tuple[ClassThreshold, ...] = ()
+    untreated: MitigationReport | None = None
+    mitigations: tuple[MitigationReport, ...] = ()
+    mitigation: str | None = None
+    cascade: CascadeReport | None = None
 
     def metric(self, name: str) -> Metric | None:
         """Return the metric of that name, if it was measured."""

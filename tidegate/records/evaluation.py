@@ -267,7 +267,8 @@ class EvaluationReport(Record):
     `intervals` are two-sided, with `confidence`, of the figures that need no threshold, by name.
     `classes` and `macro_f1` are of models of classes or of several tasks, `roc_auc_ovo` (the mean
     over pairs of classes) of classes only. `mitigations` are of an untreated model whose audit
-    fails; `mitigation` names the one whose model this report is about, where it was preferred.
+    fails, and `untreated` is that model itself beside them; `mitigation` names the one whose model
+    this report is about, where it was preferred.
     """
 
     name: str
@@ -310,4 +311,5 @@ class EvaluationReport(Record):
     class_thresholds: tuple[ClassThreshold, ...] = ()
     mitigations: tuple[MitigationReport, ...] = ()
     mitigation: str | None = None
+    untreated: MitigationReport | None = None
     intervals: Mapping[str, Interval] = {}

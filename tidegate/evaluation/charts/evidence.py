@@ -21,6 +21,7 @@ from tidegate.records import (
     FunctionalReport,
     GoldenSetReport,
     GroupPair,
+    MitigationReport,
     ReferenceMapping,
     WorstSlice,
 )
@@ -54,6 +55,35 @@ def group_pairs(pairs: Sequence[GroupPair]) -> Spec | None:
         colour="verdict",
         colours=dict(VERDICTS.values()),
         description="Differences in false-positive rate between pairs of groups",
+        beside=[limit.mark_rule(color=INK, strokeDash=[5, 4]).encode(x="limit:Q")],
+    )
+
+
+def mitigated_gaps(models: Sequence[MitigationReport]) -> Spec | None:
+    """Draw each model's largest gap in false-positive rate, column by column."""
+    judged = [(m, g) for m in models for g in m.fairness.gaps if g.metric == "fpr" and g.limit]
+    if len(models) < 2 or not judged:
+        return None
+    several = len({g.column for _, g in judged}) > 1
+    rows = [
+        {
+            "model": m.name.replace("_", " ") + (f" ({g.column})" if several else ""),
+            "gap": g.gap,
+            "low": g.gap_ci[0],
+            "high": g.gap_ci[1],
+            "verdict": VERDICTS.get(g.verdict, (g.verdict, MUTED))[0],
+        }
+        for m, g in judged
+    ]
+    limit = alt.Chart(data([{"limit": judged[0][1].limit}]))
+    return intervals(
+        rows,
+        row="model",
+        value="gap",
+        title="Largest gap in false-positive rate",
+        colour="verdict",
+        colours=dict(VERDICTS.values()),
+        description="Largest gap in false-positive rate of the untreated and the treated models",
         beside=[limit.mark_rule(color=INK, strokeDash=[5, 4]).encode(x="limit:Q")],
     )
 
