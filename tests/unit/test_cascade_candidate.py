@@ -136,7 +136,6 @@ def test_the_drift_reference_holds_the_cascades_own_scores(candidate, served):
 
 
 def test_what_a_new_account_lacks_is_the_bundles_own_statement(candidate, served):
-    _, _, bundle = served
     assert read_record(candidate / "snapshot" / "snapshot.json", Snapshot).history == (
         "account_age_days",
     )

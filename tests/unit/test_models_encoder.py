@@ -3,14 +3,13 @@ import time
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from tidegate.errors import BadInput
 from tidegate.features.blocks import Blocks
 from tidegate.features.encoders import read_encoder
 from tidegate.models.encoder import ENCODER
-from tidegate.models.encoder_shape import shape_of
 from tidegate.models.interface import Evaluation, NotEnoughTime, Setting
-from tidegate.models.onnx_encoder import quantize, scoring_session, write_graph
 from tidegate.models.tokens import batches_by_length, tokenized, tokenizer_of
 
 TOY = {"mode": "whole", "layers": 1, "lr": 1e-3, "epochs": 2, "batch": 16, "dropout": 0.0}
@@ -130,21 +129,59 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         fitted(str(tmp_path / "none"))
 
 
-def test_int8_weights_make_a_smaller_graph_that_ranks_alike(toy_encoder, tmp_path):
-    from tidegate.models.torch_encoder import as_arrays
+def quantized_with(folder, max_loss):
+    X, y = posts(seed=1)
+    setting = Setting(encoder=folder, max_quantization_loss=max_loss)
+    evaluation = Evaluation(X, y, np.ones(len(y)), lambda point: None)
+    train, labels = posts()
+    return ENCODER.build(TOY, setting).fit(train, labels, np.ones(len(labels)), evaluation)
 
-    model = fitted(toy_encoder)
-    shape = shape_of(read_encoder(toy_encoder))
-    whole, small = tmp_path / "whole.onnx", tmp_path / "small.onnx"
-    write_graph(whole, shape, as_arrays(model._encoder))
-    quantize(whole, small)
-    X, _ = posts()
-    tokens = tokenized(model._tokenizer, X.texts(), 16)
-    ids, segments, present = tokens.padded(np.arange(X.rows), 0)
-    inputs = {"ids": ids, "segments": segments, "present": present}
-    exact, rough = (scoring_session(path).run(None, inputs)[0][:, 0] for path in (whole, small))
+
+def test_int8_weights_that_lose_little_serve_and_say_what_they_lost(toy_encoder, tmp_path):
+    X, y = posts(seed=1)
+    model, whole = quantized_with(toy_encoder, 0.05), quantized_with(toy_encoder, None)
+    told = model.quantization
+    exact, rough = (found.predict_proba(X)[:, 1] for found in (whole, model))
+    assert told.kept
+    assert told.int8_bytes < told.float_bytes
+    lost = average_precision_score(y, exact) - average_precision_score(y, rough)
+    assert told.average_precision_lost == pytest.approx(lost, abs=1e-9)
+    assert np.abs(exact - rough).max() > 1e-6
     assert np.corrcoef(exact, rough)[0, 1] > 0.99
-    assert small.stat().st_size < whole.stat().st_size
+    model.save(tmp_path)
+    assert (tmp_path / "model.onnx").stat().st_size == told.int8_bytes
+    np.testing.assert_array_equal(ENCODER.load(tmp_path).predict_proba(X)[:, 1], rough)
+    assert whole.quantization is None
+
+
+def test_an_int8_score_does_not_depend_on_the_rows_beside_it(toy_encoder):
+    X, _ = posts(seed=1)
+    model = quantized_with(toy_encoder, 0.05)
+    alone = [model.predict_proba(X.take(np.array([row])))[0, 1] for row in (0, 7, 31)]
+    np.testing.assert_array_equal(model.predict_proba(X)[[0, 7, 31], 1], alone)
+
+
+def test_int8_weights_that_lose_too_much_are_measured_and_left(toy_encoder, monkeypatch):
+    from tidegate.models import onnx_encoder
+
+    quantized = onnx_encoder.quantized
+
+    def turned(graph):
+        import onnx
+
+        model = onnx.load_model_from_string(quantized(graph))
+        for node in model.graph.node:
+            if node.name == "logits":
+                node.op_type = "Neg"
+        return model.SerializeToString()
+
+    monkeypatch.setattr(onnx_encoder, "quantized", turned)
+    model, whole = quantized_with(toy_encoder, 0.005), quantized_with(toy_encoder, None)
+    told = model.quantization
+    assert not told.kept
+    assert told.average_precision_lost > told.max_loss == 0.005
+    X, _ = posts(seed=1)
+    np.testing.assert_array_equal(model.predict_proba(X), whole.predict_proba(X))
 
 
 def test_batches_hold_every_row_once_and_little_padding():

@@ -14,6 +14,14 @@ def _no_limit_as_a_year(value: object) -> object:
     return _A_YEAR_MINUTES if value is None else value
 
 
+class QuantizeConfig(Section):
+    """Int8 weights for the encoder that serves, where they cost little."""
+
+    max_loss: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.005, description="of the validation's average precision; a graph that loses more stays"
+    )
+
+
 class SearchConfig(Section):
     """Which algorithms to try and for how long.
 
@@ -38,6 +46,9 @@ class SearchConfig(Section):
         None,
         description="directory of the encoder that `encoder` fine-tunes: a path, a URI or "
         "package://MODULE/FOLDER; null: the one installed as a package",
+    )
+    quantize: QuantizeConfig | None = Field(
+        None, description="{} turns a trained encoder's weights to int8 where little is lost"
     )
     device: Literal["auto", "cpu", "gpu"] = Field(
         "auto", description="where nets train; auto: on a GPU when there is one"
@@ -69,6 +80,11 @@ class SearchConfig(Section):
     )
     median_stop_min_trials: Annotated[int, Field(ge=1)] = 3
     median_stop_start_step: Annotated[int, Field(ge=1)] = 4
+
+    @property
+    def max_quantization_loss(self) -> float | None:
+        """What int8 weights may cost; None where they are not asked for."""
+        return None if self.quantize is None else self.quantize.max_loss
 
     @model_validator(mode="before")
     @classmethod

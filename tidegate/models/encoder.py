@@ -1,7 +1,6 @@
 """A pre-trained text encoder, fine-tuned: all of it, its upper layers, LoRA, or only a head."""
 
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,9 +30,9 @@ from tidegate.models.interface import (
     Weights,
 )
 from tidegate.models.outputs import fitted_temperature, logit_count, merged, probabilities
-from tidegate.models.quality import curve_point
+from tidegate.models.quality import curve_point, measured
 from tidegate.models.tokens import Tokens, batches_by_length, tokenized, tokenizer_of
-from tidegate.records import CurvePoint, Params, Target
+from tidegate.records import CurvePoint, Params, Quantization, Target
 
 if TYPE_CHECKING:
     from tidegate.models.torch_encoder import Encoder, Pace
@@ -54,6 +53,8 @@ _HEAD_EPOCHS = 8
 #: What writing the graph and measuring its latency take, beside scoring.
 _WRITING_SECONDS = 4.0
 _TIMED_ROWS = 64
+#: What int8 weights add to that: made, measured on validation, row by row.
+_INT8_TIMES = 2.0
 Floats = npt.NDArray[np.float32]
 
 
@@ -78,7 +79,11 @@ class EncoderModel:
         self._tokenizer_json = ""
         self._encoder: Encoder | None = None
         self._session: Any = None
+        self._graph = b""
+        self._is_int8 = False
         self._loaded_from = Path()
+        #: What int8 weights cost; None where they were not tried.
+        self.quantization: Quantization | None = None
 
     def fit(
         self,
@@ -120,9 +125,11 @@ class EncoderModel:
         evaluation: Evaluation | None,
         started: float,
     ) -> None:
+        from tidegate.models.onnx_encoder import graph_of, scoring_session
         from tidegate.models.torch_encoder import (
             Encoder,
             Inputs,
+            as_arrays,
             measured_pace,
             parameter_groups,
             read_weights,
@@ -198,8 +205,54 @@ class EncoderModel:
         )
         encoder.merge_low_rank()
         self._encoder = encoder
+        self._graph = graph_of(encoder.shape, as_arrays(encoder))
         if evaluation is not None:
-            self._temperature = fitted_temperature(self._target, best[1], evaluation)
+            logits = self._with_int8(best[1], seen, evaluation)
+            self._temperature = fitted_temperature(self._target, logits, evaluation)
+        self._session = scoring_session(self._graph, self._setting.threads)
+
+    def _with_int8(self, logits: Scores, tokens: Tokens, evaluation: Evaluation) -> Scores:
+        """Take int8 weights if they lose little; return the logits of what serves.
+
+        `logits` and `tokens` are of the evaluation's rows.
+        """
+        from tidegate.models.onnx_encoder import quantized, scoring_session
+
+        most = self._setting.max_quantization_loss
+        if most is None:
+            return logits
+        graph = quantized(self._graph)
+        rough = self._logits(scoring_session(graph, self._setting.threads), tokens, one_by_one=True)
+        reached = [
+            measured(
+                self._target,
+                evaluation.y,
+                probabilities(self._target, found),
+                evaluation.weight,
+            )[0]
+            for found in (logits, rough)
+        ]
+        lost = reached[0] - reached[1]
+        self.quantization = Quantization(
+            kept=lost <= most,
+            average_precision_lost=lost,
+            max_loss=most,
+            float_bytes=len(self._graph),
+            int8_bytes=len(graph),
+        )
+        if lost > most:
+            return logits
+        self._graph, self._is_int8 = graph, True
+        return rough
+
+    def _logits(self, session: Any, tokens: Tokens, *, one_by_one: bool) -> Scores:
+        """Return logits; activations of int8 are scaled over a batch, so each row is its own."""
+        logits = np.zeros((len(tokens.lengths), logit_count(self._target)))
+        for rows in tokens.by_length(1) if one_by_one else tokens.by_length():
+            ids, segments, present = tokens.padded(rows, 0)
+            inputs = {"ids": ids, "segments": segments, "present": present}
+            logits[rows] = session.run(None, inputs)[0]
+        return logits
 
     def _planned(
         self, pace: "Pace", rows: int, validation_rows: int, started: float
@@ -214,6 +267,8 @@ class EncoderModel:
         report_seconds = pace.upper * validation_rows
         # Afterwards the whole graph scores validation once more, not the trained layers alone.
         final_seconds = (pace.lower + pace.upper) * validation_rows + _WRITING_SECONDS
+        if self._setting.max_quantization_loss is not None:
+            final_seconds *= 1 + _INT8_TIMES
         spent = time.monotonic() - started + pace.lower * (rows + validation_rows)
         left = (1 - RESERVED_SHARE) * (self._setting.seconds or 0.0)
         left -= spent + report_seconds + final_seconds
@@ -227,34 +282,22 @@ class EncoderModel:
 
     def predict_proba(self, X: Blocks) -> Scores:
         """Return probabilities of shape (rows, outputs); a fitted model scores as a saved one."""
-        if self._session is None:
-            from tidegate.models.onnx_encoder import scoring_session
-
-            with tempfile.TemporaryDirectory() as folder:
-                self.save(Path(folder))
-                self._session = scoring_session(Path(folder) / _GRAPH, self._setting.threads)
         tokens = tokenized(self._tokenizer, X.texts(), self._longest)
-        logits = np.zeros((X.rows, logit_count(self._target)))
-        for rows in tokens.by_length():
-            ids, segments, present = tokens.padded(rows, 0)
-            inputs = {"ids": ids, "segments": segments, "present": present}
-            logits[rows] = self._session.run(None, inputs)[0]
+        logits = self._logits(self._session, tokens, one_by_one=self._is_int8)
         return probabilities(self._target, logits, self._temperature)
 
     def save(self, folder: Path) -> None:
         """Write the ONNX graph, the tokenizer, and what turns logits into probabilities."""
-        from tidegate.models.onnx_encoder import write_graph
-        from tidegate.models.torch_encoder import as_arrays
-
-        if self._encoder is None:
+        if not self._graph:
             shutil.copytree(self._loaded_from, folder, dirs_exist_ok=True)
             return
-        write_graph(folder / _GRAPH, self._encoder.shape, as_arrays(self._encoder))
+        (folder / _GRAPH).write_bytes(self._graph)
         store.write_text(folder / _TOKENIZER, self._tokenizer_json)
         about = {
             "target": self._target.model_dump(mode="json"),
             "longest": self._longest,
             "temperature": self._temperature,
+            "int8": self._is_int8,
         }
         store.write_json(folder / _ABOUT, about)
 
@@ -267,6 +310,7 @@ class EncoderModel:
         model = cls({}, Setting(target=Target.model_validate(about["target"])))
         model._longest = about["longest"]
         model._temperature = about["temperature"]
+        model._is_int8 = about.get("int8", False)
         model._tokenizer_json = (folder / _TOKENIZER).read_text(encoding="utf-8")
         model._tokenizer = tokenizer_of(model._tokenizer_json)
         model._session = scoring_session(folder / _GRAPH)

@@ -4,6 +4,7 @@ The graph has one node pattern a layer and standard operators only, so it reads 
 runtime, and dynamic quantization finds its matrix products.
 """
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,8 @@ class _Graph:
         return self.add("LayerNormalization", [x, scale, shift], axis=-1, epsilon=epsilon)
 
 
-def write_graph(path: Path, shape: EncoderShape, weights: Arrays) -> None:
-    """Write a graph from ``ids``, ``segments`` and ``present`` to ``logits``.
+def graph_of(shape: EncoderShape, weights: Arrays) -> bytes:
+    """Return a serialized graph from ``ids``, ``segments`` and ``present`` to ``logits``.
 
     Its inputs have shape (rows, tokens), both free; its output (rows, logits).
 
@@ -69,7 +70,7 @@ def write_graph(path: Path, shape: EncoderShape, weights: Arrays) -> None:
     weights : mapping
         By the names of `tidegate.models.torch_encoder.Encoder`.
     """
-    from onnx import TensorProto, checker, helper, numpy_helper, save
+    from onnx import TensorProto, checker, helper, numpy_helper
 
     graph = _Graph()
     hidden = _embedded(graph, shape, weights)
@@ -100,7 +101,7 @@ def write_graph(path: Path, shape: EncoderShape, weights: Arrays) -> None:
         producer_name="tidegate",
     )
     checker.check_model(model)
-    save(model, path)
+    return bytes(model.SerializeToString())
 
 
 def _embedded(graph: _Graph, shape: EncoderShape, weights: Arrays) -> str:
@@ -167,22 +168,30 @@ def _mean_vector(graph: _Graph, hidden: str) -> str:
     return graph.add("Div", [total, count])
 
 
-def scoring_session(path: Path, threads: int = 1) -> Any:
-    """Return ONNX Runtime's session of a graph."""
+def scoring_session(graph: Path | bytes, threads: int = 1) -> Any:
+    """Return ONNX Runtime's session of a graph, from its file or its bytes."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    source = graph if isinstance(graph, bytes) else str(graph)
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
-def quantize(source: Path, target: Path) -> None:
-    """Write a graph with int8 weights; activations are quantized as they come.
+def quantized(graph: bytes) -> bytes:
+    """Return a graph with int8 weights; activations are quantized as they come.
 
-    Scales of activations span a batch, so a row's score depends a little on those beside it.
+    Scales of activations span a batch, so a row's score depends a little on those beside it:
+    whoever wants it to be the row's own scores one row at a time.
     """
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    quantize_dynamic(source, target, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"])
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "int8.onnx"
+        model = onnx.load_model_from_string(graph)
+        kinds = ["MatMul"]
+        quantize_dynamic(model, target, weight_type=QuantType.QInt8, op_types_to_quantize=kinds)
+        return target.read_bytes()

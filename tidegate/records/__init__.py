@@ -100,7 +100,7 @@ from tidegate.records.scores import (
     ReliabilityBin,
     ScoreShift,
 )
-from tidegate.records.search import CurvePoint, Params, SearchResult, TrialResult
+from tidegate.records.search import CurvePoint, Params, Quantization, SearchResult, TrialResult
 from tidegate.records.serving import (
     INPUT_PREFIX,
     PAYLOAD_COLUMNS,
@@ -204,6 +204,7 @@ __all__ = [
     "Phase",
     "PrevalenceEstimate",
     "PriorShift",
+    "Quantization",
     "Record",
     "ReferenceMapping",
     "Release",

@@ -17,6 +17,20 @@ class CurvePoint(Record):
     validation_average_precision: float
 
 
+class Quantization(Record):
+    """What int8 weights cost a trained model, and whether it serves with them.
+
+    `average_precision_lost` is on the validation rows, negative where int8 ranks better; the
+    weights were kept if it was at most `max_loss`. Bytes are those of the graphs.
+    """
+
+    kept: bool
+    average_precision_lost: float
+    max_loss: float
+    float_bytes: int
+    int8_bytes: int
+
+
 class TrialResult(Record):
     """One trial, as Katib and the local search both tell it.
 
@@ -35,6 +49,7 @@ class TrialResult(Record):
     error: str | None = None
     verdict: Literal["underfit", "fits", "overfit", "unknown"] = "unknown"
     serving_ms: float | None = None
+    quantization: Quantization | None = None
 
 
 class SearchResult(Record):

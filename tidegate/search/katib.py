@@ -315,6 +315,7 @@ def _command(plan: ExperimentPlan) -> list[str]:
     hyperparameters = [
         f"{name}=${{trialParameters.{name}}}" for name in plan.algorithm.search_space
     ]
+    loss = plan.search.max_quantization_loss
     more = []
     if plan.search.strategy == "hyperband":
         _, whole = _bracket(plan)
@@ -329,6 +330,7 @@ def _command(plan: ExperimentPlan) -> list[str]:
         *("--threads", str(plan.algorithm.resources.cpu)),
         *(("--encoder", plan.search.encoder) if plan.search.encoder else ()),
         *(("--device", plan.search.device) if plan.search.device != "auto" else ()),
+        *(() if loss is None else ("--quantize", str(loss))),
         *more,
         *("--out", f"{WORKSPACE}/{plan.folder}/${{trialParameters.trial_name}}"),
         *hyperparameters,

@@ -167,6 +167,7 @@ def run_trial(
         seconds=time.monotonic() - started,
         verdict=curve_verdict(curve),
         serving_ms=cost_ms,
+        quantization=getattr(model, "quantization", None),
     )
 
 
@@ -199,6 +200,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, help="how long the whole trial may take")
     parser.add_argument("--encoder", help="folder that the algorithm encoder starts from")
     parser.add_argument("--device", choices=get_args(Device), default="auto")
+    parser.add_argument("--quantize", type=float, help="what int8 weights may lose of precision")
     parser.add_argument("--state", type=Path, help="folder that a resumable algorithm goes on from")
     parser.add_argument("words", nargs="*", metavar="name=value", help="hyperparameters")
     chosen = parser.parse_args(arguments)
@@ -214,6 +216,7 @@ def main(arguments: Sequence[str]) -> int:
             seconds=chosen.seconds,
             encoder=chosen.encoder,
             device=chosen.device,
+            max_quantization_loss=chosen.quantize,
             state=chosen.state,
         )
     except BadInput as problem:

@@ -17,6 +17,7 @@ from tidegate.config import ServingConfig
 from tidegate.errors import BadInput
 from tidegate.records import BundleManifest
 from tidegate.serving.exploration import Exploration, require_known_classes
+from tidegate.serving.late_imports import put_off
 from tidegate.serving.payload_log import PayloadLog
 from tidegate.serving.workers import say_ready, supervise
 
@@ -140,8 +141,9 @@ def serve_scorer(
     arguments, sys.argv = sys.argv, sys.argv[:1]
     os.environ.setdefault("KSERVE_LOGLEVEL", "WARNING")
     try:
-        from tidegate.serving.listener import ModerationServer
-        from tidegate.serving.predictor import ModerationPredictor, ScoringFailed
+        with put_off("kubernetes", "client", "config", "watch"):
+            from tidegate.serving.listener import ModerationServer
+            from tidegate.serving.predictor import ModerationPredictor, ScoringFailed
     finally:
         sys.argv = arguments
 
