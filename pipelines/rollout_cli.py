@@ -50,6 +50,7 @@ def start(
     from tidegate.rollout.approval import REQUEST, read_approval, request_folder
     from tidegate.rollout.baseline import bundle_folder
     from tidegate.rollout.controller import utc_now
+    from tidegate.rollout.root_cause import keep_made
     from tidegate.rollout.transitions import approve, begin
 
     settings = _settings(config)
@@ -93,6 +94,7 @@ def start(
         state, more = approve(state, by=signed.by, reason=signed.reason, now=utc_now())
         events += more
     state = state.model_copy(update={"outbox": events})
+    keep_made(run_or_bundle, store.folder_of(settings.name) / "made" / manifest.version)
     backend.write_state(state, revision=None if found is None else found[1])
     typer.echo(f"{settings.name}: release of {manifest.version} begins; {current.version} serves")
     steps = ", ".join("shadow" if step == 0 else f"{step} %" for step in settings.rollout.steps)

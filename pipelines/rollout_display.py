@@ -68,7 +68,7 @@ def events_table(events: Sequence[ReleaseEvent]) -> Table:
             event.actor,
             event.kind.replace("_", " "),
             _step(event.percent),
-            Text(event.says),
+            Text(_because(event)),
         )
     return table
 
@@ -76,7 +76,11 @@ def events_table(events: Sequence[ReleaseEvent]) -> Table:
 def event_line(event: ReleaseEvent) -> str:
     """Return an event as one line of a running log."""
     kind = event.kind.replace("_", " ")
-    return f"{event.at[11:19]}  {kind:<11} {_step(event.percent):>6}  {event.says}"
+    return f"{event.at[11:19]}  {kind:<11} {_step(event.percent):>6}  {_because(event)}"
+
+
+def _because(event: ReleaseEvent) -> str:
+    return event.says if event.page is None else f"{event.says} (see {event.page})"
 
 
 def _finding(finding: Finding) -> tuple[Text, str, Text]:

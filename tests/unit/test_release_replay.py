@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tests.unit.test_root_cause import manifest
 from tidegate.config import PayloadLogConfig, RolloutConfig
 from tidegate.errors import BadInput
-from tidegate.records import Observed, ReleaseState, Traffic
+from tidegate.records import CalibrationMap, DecisionRule, Observed, ReleaseState, Traffic
 from tidegate.rollout.label_evidence import LiveQuality, join_labels
-from tidegate.rollout.live_analyst import LiveAnalyst, ReplayedShadow
+from tidegate.rollout.live_analyst import LiveAnalyst, ReplayedShadow, promised_outputs
 from tidegate.rollout.replay import CopiedRows, LoggedRow, PayloadLogRows, replay
 from tidegate.rollout.version_client import VersionClient
 
@@ -43,6 +44,7 @@ class Version:
     def __init__(self, name):
         outer = self
         self.spoil, self.status, self.seen = (lambda told: told), 200, []
+        self.outputs = frozenset({("score", "FP64")})
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
@@ -66,7 +68,8 @@ class Version:
                 return self.answer(outer.status, {"model_version": name, "outputs": tensors})
 
             def do_GET(self):
-                self.answer(200, {"outputs": [{"name": "score", "datatype": "FP64"}]})
+                told = [{"name": name, "datatype": kind} for name, kind in outer.outputs]
+                self.answer(200, {"outputs": told})
 
             def answer(self, status, told):
                 content = json.dumps(told).encode()
@@ -159,7 +162,7 @@ def test_rows_are_sent_no_faster_than_asked_and_no_longer_than_the_deadline(vers
     assert now[0] == 5
 
 
-def judged(versions, *, state=STATE, config=None, **sources):
+def judged(versions, *, state=STATE, config=None, manifest=None, **sources):
     config = config or RolloutConfig(
         ops={"required": False}, quality={"replay_rows_per_second": 1e6}
     )
@@ -167,7 +170,7 @@ def judged(versions, *, state=STATE, config=None, **sources):
         config,
         CopiedRows(bodies),
         client=lambda version: versions[version].client(),
-        manifest=lambda version: None,
+        manifest=lambda version: manifest,
     )
     return LiveAnalyst(config, shadow=shadow, **sources).analyse(state, OBSERVED, NOW)
 
@@ -211,6 +214,18 @@ def test_a_candidate_that_answers_wrongly_is_rolled_back_in_its_shadow(versions,
     analysis, _ = judged(versions)
     assert analysis.verdict == "rollback"
     assert name in {f.name for f in analysis.findings if f.verdict == "rollback"}
+
+
+def test_a_candidate_owes_what_its_own_manifest_promises_not_what_the_baseline_answers(versions):
+    promise = manifest("v2", threshold=0.5)
+    versions["v1"].outputs = promised_outputs(promise) | {("answered_score", "FP64")}
+    versions["v2"].outputs = promised_outputs(promise)
+    assert judged(versions, manifest=promise)[0].verdict == "advance"
+    calibration = CalibrationMap(method="isotonic", knots=(0.0, 1.0), values=(0.0, 1.0))
+    promise = promise.model_copy(update={"rule": DecisionRule(calibration=calibration)})
+    analysis, _ = judged(versions, manifest=promise)
+    assert analysis.verdict == "rollback"
+    assert "answered_score (FP64)" in analysis.findings[0].says
 
 
 def test_a_crash_loop_rolls_back_and_metrics_that_are_required_pause(versions):

@@ -125,10 +125,10 @@ def difference_bounds(
 ) -> Bounds:
     """Return the two ends of the first share less the second, of independent rows."""
     k, n, j, m = _arrays(hits, rows, other_hits, other_rows)
-    first, second = np.stack([(k, n), (j, m)]), np.stack([(j, m), (k, n)])
+    hits, rows = np.stack([k, j]), np.stack([n, m])
     low, high = _lowest(
-        lambda at: difference_above(*first.swapaxes(0, 1), *second.swapaxes(0, 1), at),
-        (2, *k.shape),
+        lambda at: difference_above(hits, rows, hits[::-1], rows[::-1], at),
+        hits.shape,
         error / 2,
         -1.0,
         1.0,
@@ -323,4 +323,4 @@ def _closest(
     c, e = np.maximum(at, tiny), np.maximum(1 - at, tiny)
     slope = k / a - (n - k) / b + j / c - (m - j) / e
     bend = k / a**2 + (n - k) / b**2 + j / c**2 + (m - j) / e**2
-    return np.clip(at + slope / np.maximum(bend, tiny), low, high)
+    return np.asarray(np.clip(at + slope / np.maximum(bend, tiny), low, high))

@@ -57,7 +57,10 @@ class StepAnalysis(Record):
 
 
 class ReleaseEvent(Record):
-    """One line of the append-only log: who did what, on which figures, with which verdict."""
+    """One line of the append-only log: who did what, on which figures, with which verdict.
+
+    `page` names the root-cause page of a candidate that was rolled back, beside the log.
+    """
 
     at: str
     actor: str
@@ -69,6 +72,7 @@ class ReleaseEvent(Record):
     percent: int
     says: str
     analysis: StepAnalysis | None = None
+    page: str | None = None
 
 
 class ReleaseState(Record):

@@ -114,7 +114,7 @@ class KServeBackend:
         """Write an event down in the store and make a Kubernetes Event of it, each once."""
         if self._ledger is not None:
             found = self.read_state()
-            self._ledger.write_down(event, None if found is None else found[0])
+            event = self._ledger.write_down(event, None if found is None else found[0])
         self._objects.tell(event, self._service())
 
     def route(self, traffic: Traffic) -> None:

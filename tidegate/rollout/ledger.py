@@ -1,10 +1,17 @@
 """What an event of a release leaves in the model store: the log, the pointer, the archive."""
 
+import logging
+
+from pydantic import ValidationError
+
+from tidegate.errors import BadInput
 from tidegate.records import ReleaseEvent, ReleaseState
 from tidegate.rollout.model_store import ModelStore
 from tidegate.rollout.release_log import ReleaseLog
 from tidegate.rollout.transitions import CONTROLLER
 from tidegate.store import write_json
+
+logger = logging.getLogger(__name__)
 
 
 class Ledger:
@@ -27,23 +34,52 @@ class Ledger:
         self._folder = store.folder_of(name) / "rollout"
         self.log = ReleaseLog(self._folder / "events.jsonl")
 
-    def write_down(self, event: ReleaseEvent, state: ReleaseState | None) -> None:
+    def write_down(self, event: ReleaseEvent, state: ReleaseState | None) -> ReleaseEvent:
         """Append an event; an end moves the store's pointer or archives the candidate first.
 
         The line in the log says that all this was done, so a crash before it repeats it and a
         later release of another version is never undone.
+
+        Returns
+        -------
+        ReleaseEvent
+            As the log has it: it names the page of a candidate that was rolled back.
         """
-        if event in self.log.read():
-            return
+        for known in self.log.read():
+            if known.model_copy(update={"page": event.page}) == event:
+                return known
         if event.kind == "promoted" and state is not None:
             self._store.put_in_service(self._name, event.candidate, run_digest=state.run_digest)
             needed = frozenset({state.baseline, state.candidate})
             self._store.forget_old(self._name, kept_versions=self._kept_versions, needed=needed)
         elif event.kind == "rolled_back":
-            if event.actor != CONTROLLER and state is not None:
-                self._store.put_in_service(self._name, state.baseline)
+            if state is not None:
+                if event.actor != CONTROLLER:
+                    self._store.put_in_service(self._name, state.baseline)
+                event = event.model_copy(update={"page": self._explain(event, state)})
             self._archive(event)
         self.log.append(event)
+        return event
+
+    def _explain(self, event: ReleaseEvent, state: ReleaseState) -> str | None:
+        """Write the root-cause page; return its place beside the log, None without both bundles."""
+        from tidegate.rollout.root_cause import read_made, root_cause, write_root_cause
+
+        if event.candidate == state.baseline:
+            return None
+        home = self._store.folder_of(self._name)
+        try:
+            candidate, baseline = (
+                read_made(home / "versions" / version, home / "made" / version)
+                for version in (event.candidate, state.baseline)
+            )
+            cause = root_cause(state, event.analysis, candidate, baseline)
+            page = write_root_cause(self._folder / "failed" / event.candidate, cause)
+        except (BadInput, OSError, ValidationError, ValueError):
+            # The roll-back itself must not wait for its explanation.
+            logger.exception("the root-cause page of %s could not be written", event.candidate)
+            return None
+        return str(page.relative_to(self._folder))
 
     def _archive(self, last: ReleaseEvent) -> None:
         events = [e for e in (*self.log.read(), last) if e.candidate == last.candidate]

@@ -180,7 +180,11 @@ def _facts(
     outputs: frozenset[tuple[str, str]] | None,
     reference: frozenset[tuple[str, str]] | None,
 ) -> PlatformFacts:
-    """Return what answers and metadata say of the candidate; the baseline's schema must be kept."""
+    """Return what answers and metadata say of the candidate.
+
+    It must answer what its manifest promises, or, where that is not known, what the baseline does.
+    """
+    reference = reference if manifest is None else promised_outputs(manifest)
     mine = [answer for answer in found.candidate_answers if not answer.failed]
     lacking = any(answer.lacks_score for answer in mine)
     if lacking and not any(answer.lacks_score for answer in found.baseline_answers):
@@ -194,6 +198,15 @@ def _facts(
         served_outputs=outputs,
         outputs=reference,
     )
+
+
+def promised_outputs(manifest: BundleManifest) -> frozenset[tuple[str, str]]:
+    """Return names and types of the outputs that every answer of this bundle has."""
+    from tidegate.serving.answer import output_types
+
+    target = manifest.target
+    names = () if target.kind == "binary" else target.outputs
+    return frozenset((o["name"], o["datatype"]) for o in output_types(manifest, names))
 
 
 def thresholds_of(manifest: BundleManifest) -> frozenset[float | None]:

@@ -115,11 +115,15 @@ class ReleaseObjects:
         """Make a Kubernetes Event of the InferenceService; one that was told is there already."""
         at = datetime.fromisoformat(event.at).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         message = f"{event.candidate} at {event.percent} %, by {event.actor}: {event.says}"
+        if event.page is not None:
+            message = f"{message[: _MOST_MESSAGE - 200]}; see {event.page}"
+        # The page is not known before it is written: it makes no other event.
+        identity = event_id(event.model_copy(update={"page": None}))
         body = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{self._name}.{event_id(event)}",
+                "name": f"{self._name}.{identity}",
                 "namespace": self._namespace,
                 "labels": {"app.kubernetes.io/part-of": "tidegate"},
             },

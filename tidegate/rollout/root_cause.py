@@ -160,6 +160,13 @@ def read_made(bundle: Path, run: Path | None = None) -> Made:
     )
 
 
+def keep_made(run: Path, folder: Path) -> None:
+    """Keep what `read_made` reads of a run directory, so far as it is there."""
+    for name in _FILES.values():
+        if (run / name).is_file():
+            store.write_text(folder / name, (run / name).read_text(encoding="utf-8"))
+
+
 def write_root_cause(folder: Path, cause: RootCause) -> Path:
     """Write ``root_cause.json`` and ``root_cause.html``; return the page."""
     from tidegate.evaluation.page import render_page

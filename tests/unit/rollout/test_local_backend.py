@@ -93,6 +93,41 @@ def test_a_failed_candidate_is_archived_with_its_evidence_and_the_baseline_stays
     assert events[-1]["analysis"]["findings"][0]["says"] == "as told"
 
 
+def test_a_failed_candidate_has_a_page_of_findings_and_changes_that_its_event_names(
+    store, versions
+):
+    folder = store.folder_of("toy")
+    (folder / "versions" / versions[1] / "bundle.json").rename(folder / "kept.json")
+    altered = json.loads((folder / "kept.json").read_text()) | {"algorithm": "other"}
+    (folder / "versions" / versions[1] / "bundle.json").write_text(json.dumps(altered))
+    backend = start(store, versions)
+    play(backend, minutes=3, verdict="rollback")
+
+    last = backend.log.read()[-1]
+    assert [e.kind for e in backend.log.read()] == ["began", "rolled_back"]
+    assert last.page == f"failed/{versions[1]}/root_cause.html"
+    page = backend.log.path.parent / last.page
+    assert "as told" in page.read_text()
+    cause = json.loads(page.with_suffix(".json").read_text())
+    assert [f["says"] for f in cause["findings"]] == ["as told"]
+    assert [(c["key"], c["baseline"], c["candidate"]) for c in cause["changes"]] == [
+        ("algorithm", "weights", "other")
+    ]
+    # Told again, after a crash, it is the same event.
+    before = backend.log.path.read_bytes()
+    backend.record(last.model_copy(update={"page": None}))
+    assert backend.log.path.read_bytes() == before
+
+
+def test_a_roll_back_does_not_wait_for_a_page_that_cannot_be_written(store, versions, caplog):
+    (store.folder_of("toy") / "versions" / versions[1] / "bundle.json").unlink()
+    backend = start(store, versions)
+    play(backend, minutes=2, verdict="rollback")
+    last = backend.log.read()[-1]
+    assert (last.kind, last.page) == ("rolled_back", None)
+    assert "could not be written" in caplog.text
+
+
 def test_a_later_release_by_other_means_is_never_undone(store, versions):
     backend = start(store, versions)
     play(backend, minutes=5)
