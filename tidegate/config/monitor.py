@@ -56,9 +56,9 @@ class MonitorConfig(Section):
         1.0, description="expected number of windows a year that are called drifted and are not"
     )
     max_rows: Annotated[int, Field(ge=50)] = Field(
-        1000, description="rows a side that the quadratic tests see"
+        500, description="rows a side that the quadratic tests see"
     )
-    permutations: Annotated[int, Field(ge=20)] = 200
+    permutations: Annotated[int, Field(ge=20)] = 100
     min_rows: Annotated[int, Field(ge=2)] = Field(
         20, description="a window or reference of fewer rows is not tested"
     )
