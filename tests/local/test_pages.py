@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.run_record import RunRecord
 from pipelines.runs_page import runs_page
-from tests.report_sample import evaluation_of, rendered
+from tests.report_sample import evaluation_of, rendered, rendered_whole
 from tidegate.evaluation.intervals import wilson
 from tidegate.evaluation.measurement import measure
 from tidegate.evaluation.operating_curve import load_at, operating_curve
@@ -100,6 +100,11 @@ def browser():
 @pytest.fixture(scope="module")
 def sample():
     return rendered()
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return rendered_whole()[1]
 
 
 @pytest.fixture
@@ -294,6 +299,39 @@ def test_paper_shows_the_decision_in_light_without_the_controls(visit, sample):
     assert seen.page.evaluate("getComputedStyle(document.body).backgroundColor") == (
         "rgb(255, 255, 255)"
     )
+
+
+def test_a_fold_opens_by_keyboard_and_its_chart_is_drawn(visit, whole):
+    seen = visit(whole)
+    fold = seen.page.locator("details", has=seen.page.locator("#chart-pairs")).first
+    assert not seen.page.is_visible("#chart-pairs")
+    fold.locator("summary").first.focus()
+    seen.page.keyboard.press("Enter")
+    seen.page.wait_for_selector("#chart-pairs svg", state="visible")
+    wide = fold.evaluate("e => [e.querySelector('svg').clientWidth, e.clientWidth]")
+    assert wide[0] <= wide[1]
+    seen.page.keyboard.press("Enter")
+    assert not seen.page.is_visible("#chart-pairs")
+
+
+def test_paper_unfolds_everything_and_cuts_nothing_off(visit, whole):
+    # A4 less its margins, at 96 dots an inch.
+    seen = visit(whole, viewport={"width": 688, "height": 1000})
+    seen.page.emulate_media(media="print")
+    seen.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert seen.page.locator("details:not([open])").count() == 0
+    assert seen.page.is_visible("#chart-pairs svg")
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 688
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_page_in_which_nothing_is_absent_has_the_contrast_of_wcag_aa(visit, whole, scheme):
+    seen = visit(whole, color_scheme=scheme)
+    seen.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert "broken, not served" in seen.text("#promise")
+    assert "group robust" in seen.text("#fairness")
+    assert "Share that stops early" in seen.text("#promise")
+    assert [pair for pair in seen.page.evaluate(CONTRASTS) if pair[1] < 4.5] == []
 
 
 def test_the_page_of_runs_is_drawn_and_has_the_contrast_of_wcag_aa(visit, tmp_path):

@@ -13,8 +13,8 @@ from tidegate.models.bundle import load_bundle
 from tidegate.models.candidate import assemble_candidate
 from tidegate.models.catalogue import algorithm
 from tidegate.models.interface import Setting
-from tidegate.records import BaselineModel, SearchResult
-from tidegate.search.finish import finish
+from tidegate.records import BaselineModel, Candidate, SearchResult, TreatedModel
+from tidegate.search.mitigate import mitigate
 from tidegate.search.tasks import Room
 from tidegate.search.trial import run_trial
 
@@ -24,7 +24,7 @@ POLICY = PolicyConfig(
 )
 
 
-def posts(rows=2400):
+def posts(rows=1000):
     """Posts that mention their group; group "de" violates more often in what was labelled."""
     rng = np.random.default_rng(0)
     lang = rng.choice(["en", "de"], rows)
@@ -37,6 +37,11 @@ def posts(rows=2400):
         for g, t in zip(lang, telling, strict=True)
     ]
     return pd.DataFrame({"text": text, "y": label, "lang": lang})
+
+
+def _run_here(tasks, room, *, preload=()):
+    for task in tasks:
+        task()
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +67,12 @@ def candidate(tmp_path_factory):
     )
     result = SearchResult(trials=(trial,), best=0, benchmark=0, seconds=1, stopped_by="trials")
     config = SearchConfig(trials=1, mitigate=ALL)
-    result = finish(result, folder / "features", config, search, Room(1, 1, lambda: 300))
+    with pytest.MonkeyPatch.context() as patch:
+        # Where tasks run has tests of its own; a process takes seconds to start.
+        patch.setattr("tidegate.search.mitigate.run_tasks", _run_here)
+        assert (
+            mitigate(result, folder / "features", config, search, Room(1, 1, lambda: 300)) is None
+        )
     store.write_record(search / "search.json", result)
     assemble_candidate(
         "posts",
@@ -93,22 +103,67 @@ def test_each_mitigation_is_judged_beside_the_untreated_model(candidate, tmp_pat
     assert again == report
 
 
-def test_a_treated_model_is_released_only_where_the_policy_lets_it(candidate, tmp_path):
-    lets = POLICY.model_copy(
-        update={"mitigation_wins": True, "max_fpr_gap": 0.25, "non_inferiority_margin": 0.3}
-    )
-    report = evaluate_candidate(candidate, lets, tmp_path / "evaluation")
+def scored(seed, *, against_de, rows=1000):
+    """Scores that tell violating posts, with those of group "de" shifted up by `against_de`."""
+    rng = np.random.default_rng(seed)
+    lang = np.where(rng.random(rows) < 0.5, "en", "de")
+    label = (rng.random(rows) < 0.4).astype(int)
+    z = 5 * (label - 0.5) + rng.normal(size=rows) + against_de * (lang == "de")
+    columns = {"id": np.arange(rows), "label": label, "weight": 1.0, "lang": lang}
+    return pd.DataFrame(columns | {"score": 1 / (1 + np.exp(-z))})
 
-    assert report.mitigation in ALL
-    assert report.decision == "promote"
-    assert report.fairness.verdict == "pass"
+
+def judged_folder(folder, **treated):
+    """Write a candidate that is unfair to "de", and models that are treated as told."""
+    candidate = Candidate(
+        name="posts",
+        algorithm="logistic",
+        params={},
+        groups=("lang",),
+        prevalence={},
+        baseline=BaselineModel(kind="benchmark_model", name="benchmark model"),
+    )
+    store.write_record(folder / "candidate.json", candidate)
+    models = {"scored": 2.5, "baseline": 2.5}
+    for name, against_de in treated.items():
+        told = TreatedModel(name=name, algorithm="logistic", params={})
+        store.write_record(folder / "mitigated" / name / "treated.json", told)
+        models[f"mitigated/{name}/scored"] = against_de
+    for place, against_de in models.items():
+        for seed, split in enumerate(("validation", "holdout")):
+            table = scored(seed, against_de=against_de)
+            store.write_table(folder / place / f"{split}.parquet", table)
+    return folder
+
+
+def test_a_treated_model_is_released_only_where_the_policy_lets_it(tmp_path):
+    folder = judged_folder(tmp_path / "run", reweight=1.8, group_robust=0.0)
+    shown = evaluate_candidate(folder, POLICY, tmp_path / "shown")
+    assert (shown.decision, shown.mitigation) == ("hold", None)
+    assert {x.name: x.fairness.verdict for x in shown.mitigations} == {
+        "reweight": "fail",
+        "group_robust": "pass",
+    }
+    assert model_folder(folder, shown) == folder
+
+    wins = POLICY.model_copy(update={"mitigation_wins": True})
+    report = evaluate_candidate(folder, wins, tmp_path / "wins")
+    assert (report.decision, report.mitigation) == ("promote", "group_robust")
     assert any("policy.mitigation_wins" in reason for reason in report.reasons)
-    chosen = model_folder(candidate, report)
-    holdout = store.read_table(tmp_path / "evaluation" / "scored" / "holdout.parquet")
+    assert report.untreated.fairness == shown.fairness
+    assert report.untreated.decision == "hold"
+    chosen = model_folder(folder, report)
+    written = store.read_table(tmp_path / "wins" / "scored" / "holdout.parquet")
     treated = store.read_table(chosen / "scored" / "holdout.parquet")
-    pd.testing.assert_frame_equal(holdout, treated)
-    bundle = load_bundle(chosen / "bundle")
-    assert bundle.manifest.algorithm == report.algorithm
+    pd.testing.assert_frame_equal(written, treated)
+
+
+def test_a_treated_model_that_fails_its_own_audit_is_never_released(tmp_path):
+    folder = judged_folder(tmp_path / "run", reweight=1.8)
+    wins = POLICY.model_copy(update={"mitigation_wins": True})
+    report = evaluate_candidate(folder, wins, tmp_path / "wins")
+    assert (report.decision, report.mitigation) == ("hold", None)
+    assert [x.name for x in report.mitigations] == ["reweight"]
 
 
 def test_groups_never_become_inputs_of_a_treated_model(candidate):
@@ -117,8 +172,9 @@ def test_groups_never_become_inputs_of_a_treated_model(candidate):
         assert [column.name for column in inputs] == ["text"]
 
 
-def test_an_audit_that_passes_needs_no_mitigation(candidate, tmp_path):
+def test_an_audit_that_passes_needs_no_mitigation(tmp_path):
+    folder = judged_folder(tmp_path / "run", reweight=0.0)
     lenient = POLICY.model_copy(update={"max_fpr_gap": 1.0})
-    report = evaluate_candidate(candidate, lenient, tmp_path / "evaluation")
+    report = evaluate_candidate(folder, lenient, tmp_path / "evaluation")
     assert report.fairness.verdict == "pass"
-    assert report.mitigations == ()
+    assert (report.mitigations, report.untreated) == ((), None)

@@ -20,6 +20,7 @@ from tests.report_sample import (
 )
 from tidegate.evaluation.audit import audit_record
 from tidegate.evaluation.model_card import model_card
+from tidegate.evaluation.report import approved_page
 from tidegate.records import Approval, AuditRecord
 from tidegate.store import digest_json
 
@@ -255,6 +256,53 @@ def test_the_card_of_a_whole_evaluation_tells_errors_tests_and_golden_set():
     assert "Decisions that these rows have served: 3." in card
     assert audit.metric("calibration_error").high == found.calibration.error_ci[1]
     assert audit.metric("false_negative_rate").value == pytest.approx(1 - found.recall)
+
+
+def test_what_is_served_and_what_stands_beside_it_is_told_on_page_and_card():
+    found, page, _ = rendered_whole()
+    audit = audit_record(
+        evaluation=found,
+        snapshot=snapshot(),
+        data_validation=checks(),
+        config=CONFIG,
+        digests={},
+    )
+    card = model_card(audit)
+    [treated] = found.mitigations
+    low, high = treated.differences["average_precision"].difference_ci
+    for text in (f"{low:+.3f} to {high:+.3f}", "group robust", "untreated"):
+        assert text in page
+        assert text in card
+    for segment in found.segments:
+        assert f"{segment.threshold.value:.4f}" in page
+        assert f"{segment.threshold.value:.6f}" in card
+    assert "✕ broken, not served" in page
+    assert "none: its promise is broken on the holdout" in card
+    assert "60 to 64 %" in page
+    assert "62 % of posts stop there (60 to 64 %)" in card
+    assert AuditRecord.model_validate_json(audit.model_dump_json()) == audit
+
+
+def test_figures_without_a_threshold_have_intervals(promoted):
+    found, audit = promoted[0], audited()
+    for name in ("average_precision", "roc_auc", "log_loss", "brier_score"):
+        metric = audit.metric(name)
+        assert metric.low < getattr(found, name) < metric.high
+        assert f"{metric.low:.3f} to {metric.high:.3f}" in model_card(audit)
+        assert f"{metric.low:.3f} to {metric.high:.3f}" in promoted[1]
+
+
+def test_the_page_says_who_approved_it_and_nobody_can_write_markup_by_it(promoted):
+    assert "Released without a person’s approval (rollout.approval: auto)." in promoted[1]
+    approval = Approval(
+        approved_by="policy lead", approved_at="2026-03-01T09:00:00+00:00", note="<b>fine</b>"
+    )
+    page = approved_page(promoted[1], approval)
+    assert "Approved by policy lead at 2026-03-01T09:00:00+00:00. &lt;b&gt;fine" in page
+    assert "Released without a person" not in page
+    later = approval.model_copy(update={"approved_by": "somebody else"})
+    assert "policy lead" not in approved_page(page, later)
+    assert approved_page("<html>another page</html>", approval) == "<html>another page</html>"
 
 
 def test_the_card_of_a_refused_model_names_no_use():

@@ -5,6 +5,8 @@ from typing import Any
 
 import altair as alt
 
+from tidegate.records import FairnessGap, GroupMetric
+
 INK, MUTED = "var(--ink)", "var(--muted)"
 VIOLATING, HARMLESS = "var(--violating)", "var(--harmless)"
 SERIES = ["var(--series-1)", "var(--series-2)", "var(--series-3)", "var(--series-4)"]
@@ -16,6 +18,17 @@ VERDICTS = {
     "pass": ("within the limit", "var(--good)"),
     "fail": ("beyond the limit", "var(--bad)"),
     "insufficient_data": ("insufficient data", "var(--unsure)"),
+}
+
+
+#: What the rates that groups are compared by are called.
+METRICS: Mapping[GroupMetric, str] = {
+    "fpr": "false-positive rate",
+    "fnr": "false-negative rate",
+    "precision": "precision",
+    "recall": "recall",
+    "selection_rate": "share flagged",
+    "calibration": "mean score less violating share",
 }
 
 
@@ -81,6 +94,36 @@ def intervals(
         base.mark_point(filled=True, size=90, opacity=1).encode(x=f"{value}:Q"),
     ]
     return spec(alt.layer(*layers), description, height=max(70, 28 * len(rows)))
+
+
+def gap_names(gaps: Sequence[FairnessGap]) -> tuple[str, list[str]]:
+    """Return the axis's title for gaps that are drawn together, and what each is called."""
+    metrics = {g.metric for g in gaps}
+    if len(metrics) == 1:
+        return f"Difference in {METRICS[gaps[0].metric]}", [g.column for g in gaps]
+    names = [f"{g.column}, {METRICS[g.metric]}" for g in gaps]
+    return "Difference between groups", names
+
+
+def gap_row(gap: FairnessGap, name: str) -> dict[str, Any]:
+    """Return a row of `intervals`, with its limit, under a name."""
+    return {
+        "row": name,
+        "gap": gap.gap,
+        "low": gap.gap_ci[0],
+        "high": gap.gap_ci[1],
+        "limit": gap.limit,
+        "verdict": VERDICTS.get(gap.verdict, (gap.verdict, MUTED))[0],
+    }
+
+
+def limits(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Draw each row's own limit as a dashed stroke through it."""
+    return (
+        alt.Chart(data(row for row in rows if "limit" in row))
+        .mark_tick(color=INK, thickness=1, size=28, strokeDash=[5, 4], orient="vertical")
+        .encode(x="limit:Q", y=alt.Y("row:N", sort=None))
+    )
 
 
 def spec(chart: Any, description: str, *, height: int) -> Spec:

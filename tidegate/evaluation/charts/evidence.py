@@ -12,7 +12,10 @@ from tidegate.evaluation.charts.drawing import (
     VIOLATING,
     Spec,
     data,
+    gap_names,
+    gap_row,
     intervals,
+    limits,
     share,
     spec,
     tip,
@@ -60,31 +63,27 @@ def group_pairs(pairs: Sequence[GroupPair]) -> Spec | None:
 
 
 def mitigated_gaps(models: Sequence[MitigationReport]) -> Spec | None:
-    """Draw each model's largest gap in false-positive rate, column by column."""
-    judged = [(m, g) for m in models for g in m.fairness.gaps if g.metric == "fpr" and g.limit]
+    """Draw each model's largest gaps beside their limits."""
+    judged = [(m, g) for m in models for g in m.fairness.gaps if g.limit is not None]
     if len(models) < 2 or not judged:
         return None
-    several = len({g.column for _, g in judged}) > 1
+    title, names = gap_names([g for _, g in judged])
+    several = len(set(names)) > 1
     rows = [
-        {
-            "model": m.name.replace("_", " ") + (f" ({g.column})" if several else ""),
-            "gap": g.gap,
-            "low": g.gap_ci[0],
-            "high": g.gap_ci[1],
-            "verdict": VERDICTS.get(g.verdict, (g.verdict, MUTED))[0],
-        }
-        for m, g in judged
+        gap_row(g, m.name.replace("_", " ") + (f" · {name}" if several else ""))
+        for name in dict.fromkeys(names)
+        for (m, g), own in zip(judged, names, strict=True)
+        if own == name
     ]
-    limit = alt.Chart(data([{"limit": judged[0][1].limit}]))
     return intervals(
         rows,
-        row="model",
+        row="row",
         value="gap",
-        title="Largest gap in false-positive rate",
+        title=title,
         colour="verdict",
         colours=dict(VERDICTS.values()),
-        description="Largest gap in false-positive rate of the untreated and the treated models",
-        beside=[limit.mark_rule(color=INK, strokeDash=[5, 4]).encode(x="limit:Q")],
+        description="Largest gaps of the untreated and the treated models",
+        beside=[limits(rows)],
     )
 
 

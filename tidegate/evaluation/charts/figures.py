@@ -13,7 +13,10 @@ from tidegate.evaluation.charts.drawing import (
     VIOLATING,
     Spec,
     data,
+    gap_names,
+    gap_row,
     intervals,
+    limits,
     share,
     spec,
     tip,
@@ -50,46 +53,36 @@ def group_rates(groups: Sequence[GroupMetrics], column: str) -> Spec | None:
 
 
 def gaps(evaluation: EvaluationReport) -> Spec | None:
-    """Draw the largest false-positive-rate gap a column beside its limit.
+    """Draw the largest gap of every column and rate that has a limit, beside that limit.
 
     A column of which nothing can be judged has a row of its own that says so.
     """
     judged = [g for g in evaluation.fairness.gaps if g.limit is not None]
     if not judged:
         return None
-    rows: list[dict[str, Any]] = [
-        {
-            "column": g.column,
-            "gap": g.gap,
-            "low": g.gap_ci[0],
-            "high": g.gap_ci[1],
-            "verdict": VERDICTS.get(g.verdict, (g.verdict, MUTED))[0],
-        }
-        for g in judged
-    ]
-    limit = judged[0].limit or 0.0
+    title, names = gap_names(judged)
+    rows: list[dict[str, Any]] = [gap_row(g, name) for g, name in zip(judged, names, strict=True)]
     words = "insufficient data: fewer than two groups can be judged"
-    seen = {row["column"] for row in rows}
-    for column in dict.fromkeys(g.column for g in evaluation.groups):
+    seen = {g.column for g in judged}
+    for column in dict.fromkeys(group.column for group in evaluation.groups):
         if column not in seen:
-            rows.append({"column": column, "verdict": "insufficient data", "at": 0, "text": words})
-    line = data([{"limit": limit, "text": "limit"}])
-    beside = [alt.Chart(line).mark_rule(color=INK, strokeDash=[5, 4]).encode(x="limit:Q")]
+            rows.append({"row": column, "verdict": "insufficient data", "at": 0, "text": words})
+    beside = [limits(rows)]
     untold = [row for row in rows if "text" in row]
     if untold:
         beside.append(
             alt.Chart(data(untold))
             .mark_text(align="left", dx=4, color="var(--unsure)")
-            .encode(x="at:Q", y=alt.Y("column:N", sort=None), text="text:N")
+            .encode(x="at:Q", y=alt.Y("row:N", sort=None), text="text:N")
         )
     return intervals(
         rows,
-        row="column",
+        row="row",
         value="gap",
-        title="Difference in false-positive rate",
+        title=title,
         colour="verdict",
         colours=dict(VERDICTS.values()),
-        description="Largest false-positive-rate gap by group column",
+        description="Largest gaps between groups",
         beside=beside,
     )
 

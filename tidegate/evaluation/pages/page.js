@@ -1,4 +1,4 @@
-const axis = {labelColor: "var(--muted)", titleColor: "var(--muted)", gridColor: "var(--rule)", domainColor: "var(--rule)", tickColor: "var(--rule)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 220};
+const axis = {labelColor: "var(--muted)", titleColor: "var(--muted)", gridColor: "var(--rule)", domainColor: "var(--rule)", tickColor: "var(--rule)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal", labelLimit: 300};
 const config = {background: null, font: "system-ui, -apple-system, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif", view: {stroke: null}, axis, legend: {labelColor: "var(--ink)", orient: "top", labelFontSize: 12, offset: 4}, text: {fontSize: 12}};
 const views = {}, turns = {};
 const draw = (data, width) => {
