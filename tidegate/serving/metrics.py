@@ -73,6 +73,7 @@ class Metrics:
         )
         self._in_hand = _IN_HAND.labels(*self._version)
         self._waiting = _WAITING.labels(*self._version)
+        self._by_value: dict[tuple[Counter, str], Counter] = {}
         self._by_protocol = {
             protocol: (
                 _REQUESTS.labels(*self._version, protocol),
@@ -99,14 +100,21 @@ class Metrics:
         self._batch.observe(len(paths))
         for score in scores:
             self._scores.observe(score)
-        for path, rows in Tally(paths).items():
-            _PATHS.labels(*self._version, path).inc(rows)
-        for decision, rows in Tally(decisions or ()).items():
-            _DECISIONS.labels(*self._version, decision).inc(rows)
+        for path, rows in _tally(paths):
+            self._of(_PATHS, path).inc(rows)
+        for decision, rows in _tally(decisions or ()):
+            self._of(_DECISIONS, decision).inc(rows)
             if decision == "flagged":
                 self._flagged.inc(rows)
-        for action, rows in Tally(actions or ()).items():
-            _ACTIONS.labels(*self._version, action).inc(rows)
+        for action, rows in _tally(actions or ()):
+            self._of(_ACTIONS, action).inc(rows)
+
+    def _of(self, counter: Counter, value: str) -> Counter:
+        """Return a counter of this version and one value; looking it up takes longer than `inc`."""
+        found = self._by_value.get((counter, value))
+        if found is None:
+            found = self._by_value[counter, value] = counter.labels(*self._version, value)
+        return found
 
     def routed(self, rows: int, stopped: int) -> None:
         """Count the rows of a cascade and those of them that its heavy model never saw."""
@@ -133,6 +141,10 @@ class Metrics:
         """Say how many requests are in hand and how many of them wait."""
         self._in_hand.set(in_hand)
         self._waiting.set(waiting)
+
+
+def _tally(values: Sequence[str]) -> Iterable[tuple[str, int]]:
+    return ((values[0], 1),) if len(values) == 1 else Tally(values).items()
 
 
 def exposed(accept: str) -> tuple[bytes, str]:
