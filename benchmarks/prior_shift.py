@@ -16,14 +16,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tidegate.config import RunConfig
+from tidegate.config import MonitorConfig, RunConfig
 from tidegate.data.ingest import ingest
 from tidegate.evaluation.measurement import rows_of
 from tidegate.evaluation.objectives import choose
 from tidegate.evaluation.prior_shift import estimate_prior_shift, offer_threshold
 from tidegate.features.matrices import featurize
-from tidegate.models.bundle import load_bundle
+from tidegate.models.bundle import DRIFT_REFERENCE, load_bundle
 from tidegate.models.candidate import assemble_candidate
+from tidegate.models.watched import watched_table
+from tidegate.monitoring.detection import check_level, detect_drift
+from tidegate.monitoring.diagnosis import diagnose, estimate_mix
+from tidegate.monitoring.open_tests import OpenTests
 from tidegate.records import BaselineModel
 from tidegate.search.local import run_search
 from tidegate.store import read_table
@@ -69,6 +73,10 @@ def f1(flagged: np.ndarray, truth: np.ndarray) -> float:
     return 2 * right / max(1.0, float(flagged.sum() + truth.sum()))
 
 
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=DATA)
@@ -83,6 +91,11 @@ def main() -> None:
         bundle = load_bundle(candidate / "bundle")
         reference = read_table(candidate / "scored" / "validation.parquet")
         scores = bundle.score(after)
+        norm = read_table(candidate / "bundle" / DRIFT_REFERENCE)
+        watched = watched_table(
+            bundle.featurizer, bundle.manifest.inputs, after.reset_index(drop=True), scores
+        )
+    monitor = MonitorConfig(engine="open", window_days=float(asked.days), scales=(1,))
     policy = config.policy
     rows = rows_of(reference, "reference")
     plain = choose(rows, policy).threshold
@@ -90,9 +103,10 @@ def main() -> None:
     number = (after["received_at"] - CHANGE).dt.days // asked.days
     windows = []
     print(
-        "| window | rows | spam | estimated | interval | fit p | old precision | old F1 | new F1 |"
+        "| window | named | rows | spam | estimated | interval | explained | old precision "
+        "| new precision | old F1 | new F1 |"
     )
-    print("| --- " * 9 + "|")
+    print("| --- " * 11 + "|")
     for week in sorted(number.unique()):
         chosen = (number == week).to_numpy()
         if chosen.sum() < 50:
@@ -101,11 +115,31 @@ def main() -> None:
         shift = estimate_prior_shift(
             reference["score"], reference["label"], scores[chosen], confidence=policy.confidence
         )
+        seen = watched[chosen].reset_index(drop=True)
+        tests = detect_drift(
+            norm.drop(columns=["label", "weight", "time"], errors="ignore"),
+            seen,
+            engine=OpenTests(0),
+            level=check_level(monitor),
+            config=monitor,
+            bundle_version="benchmark",
+        )
+        named = diagnose(
+            norm,
+            seen,
+            tests,
+            None,
+            estimate_mix(norm, seen, policy=policy, config=monitor),
+            policy=policy,
+            config=monitor,
+            threshold=in_service,
+        )
         offer = offer_threshold(rows, shift, policy=policy, threshold=in_service)
         old = scores[chosen] >= (in_service or np.inf)
         cut = np.inf if offer.offered is None else offer.offered.value
         new = scores[chosen] >= cut
         found = {
+            "kind": named.kind,
             "rows": int(chosen.sum()),
             "prevalence": float(truth.mean()),
             "estimated": shift.prevalence,
@@ -122,8 +156,10 @@ def main() -> None:
         windows.append(found)
         low, high = shift.interval
         print(
-            f"| {week} | {found['rows']} | {truth.mean():.3f} | {shift.prevalence:.3f} "
+            f"| {week} | {named.kind} | {found['rows']} | {truth.mean():.3f} "
+            f"| {shift.prevalence:.3f} "
             f"| {low:.3f}..{high:.3f} | {shift.explained_share:.2f} "
+            f"| {_share(found['old_precision'])} | {_share(found['new_precision'])} "
             f"| {found['old_f1']:.3f} | {found['new_f1']:.3f} |"
         )
     print(json.dumps({"threshold": in_service, "windows": windows}))

@@ -73,7 +73,12 @@ class MonitorConfig(Section):
     mix_explains: Share = Field(
         0.5,
         description="a change is called prior shift when a new share of violating posts takes "
-        "away so much of the scores' and of the moved inputs' distance from the reference",
+        "away so much of the scores' distance from the reference",
+    )
+    mix_explains_inputs: Share = Field(
+        0.1,
+        description="the same of the inputs that moved: posts change in ways, too, that the "
+        "model takes no notice of",
     )
     examples: Annotated[int, Field(ge=0)] = Field(
         5, description="rows that are named as examples of a change"

@@ -204,13 +204,17 @@ def _kind(facts: _Facts, policy: PolicyConfig, config: MonitorConfig) -> ChangeK
 
 
 def _is_mix(facts: _Facts, config: MonitorConfig) -> bool:
-    """Whether a new share of violating posts explains both the scores and the inputs."""
+    """Whether a new share of violating posts explains the scores, and the inputs agree.
+
+    Of inputs much may move that the model takes no notice of: a part of it is enough. A shift of
+    other inputs leaves the share that the scores tell where it was, or none of it explained.
+    """
     prior = facts.prior
     if prior is None or prior.interval[0] <= prior.reference_prevalence <= prior.interval[1]:
         return False
     inputs = facts.mix_explains_inputs
     return prior.explained_share >= config.mix_explains and (
-        inputs is None or inputs >= config.mix_explains
+        inputs is None or inputs >= config.mix_explains_inputs
     )
 
 

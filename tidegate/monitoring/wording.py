@@ -85,7 +85,7 @@ def _prior(found: Diagnosis, policy: PolicyConfig) -> str:
     fell = "fell" if prior.prevalence < prior.reference_prevalence else "rose"
     says = (
         f"The share of violating posts {fell} from {percent(prior.reference_prevalence)} to about "
-        f"{percent(prior.prevalence)}, and posts look as before"
+        f"{percent(prior.prevalence)}, which explains how the scores moved"
     )
     if offer is None:
         return f"{says}."
