@@ -13,6 +13,7 @@ from pipelines.approve_cli import approve, approver, release
 from pipelines.cluster_cli import schedule, submit
 from pipelines.rollout_cli import rollback, rollout
 from pipelines.simulate_cli import simulate
+from pipelines.trigger_cli import trigger
 from tidegate.errors import BadInput
 
 app = typer.Typer(
@@ -91,6 +92,7 @@ def run(
 app.command()(submit)
 app.command()(schedule)
 app.command()(simulate)
+app.command()(trigger)
 app.command()(rollback)
 app.add_typer(rollout, name="rollout")
 app.command()(approver)

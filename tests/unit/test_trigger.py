@@ -182,3 +182,25 @@ def test_whatever_comes_no_more_than_so_many_a_day_and_never_two_at_once(rounds)
         if "hand" not in request.causes:
             assert not asked or now - asked[-1] >= timedelta(hours=24)
         asked.append(now.replace(microsecond=0))
+
+
+def test_while_the_last_retrain_is_young_refreshes_wait_and_new_thresholds_do_not():
+    config = TriggerConfig(cooldown_hours=0, refresh_rest_hours=14 * 24)
+    state, verdict = decide(NEW, [noticed("covariate_shift")], NOON, config)
+    state = ended(state, verdict.request.name, replaced_model=True)
+    both = [noticed("new_labels", "2026-01-10"), noticed("stale_threshold", "2026-01-10")]
+    state, verdict = decide(state, both, later(24), config)
+    assert verdict.request.remedy == "threshold_update"
+    state = ended(state, verdict.request.name, replaced_model=False)
+    state, verdict = decide(state, [], later(25), config)
+    assert "too recent" in verdict.why
+    state, verdict = decide(state, [], later(14 * 24), config)
+    assert verdict.request.remedy == "light_refresh"
+
+
+def test_a_moved_concept_does_not_wait_for_a_young_retrain_to_age():
+    config = TriggerConfig(cooldown_hours=0, refresh_rest_hours=14 * 24)
+    state, verdict = decide(NEW, [noticed("covariate_shift")], NOON, config)
+    state = ended(state, verdict.request.name, replaced_model=True)
+    _, verdict = decide(state, [noticed("concept_drift", "2026-01-06")], later(24), config)
+    assert verdict.request.remedy == "full_retrain"

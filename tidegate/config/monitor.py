@@ -22,6 +22,9 @@ class TriggerConfig(Section):
     cooldown_hours: Annotated[float, Field(ge=0)] = Field(
         24.0, description="rest after a request, people's and pages excepted"
     )
+    refresh_rest_hours: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="rest between a retrain and a light refresh; new thresholds do not wait"
+    )
     max_per_day: Annotated[int, Field(ge=1)] = 3
     full_after_refreshes: Annotated[int, Field(ge=1)] = Field(
         4, description="light refreshes in a row after which the next one searches anew"

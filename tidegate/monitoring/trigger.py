@@ -24,6 +24,7 @@ _ORDER: tuple[Remedy, ...] = (
 )
 _REMEDIES: dict[Cause, Remedy] = {
     "prior_shift": "threshold_update",
+    "stale_threshold": "threshold_update",
     "covariate_shift": "light_refresh",
     "schedule": "light_refresh",
     "new_labels": "light_refresh",
@@ -99,6 +100,12 @@ def decide(
     rest = None if urgent else _rest(state, now, config)
     if rest is not None:
         return state, _nothing(now, f"{rest}; {_waiting(waiting)}")
+    rested = _not_before_rest(waiting, state, now, config)
+    if not rested:
+        return state, _nothing(
+            now, f"the last retrain is too recent for a refresh; {_waiting(waiting)}"
+        )
+    waiting = rested
     request = _request(waiting, state, now, config)
     return _asked(state, request, waiting, now), TriggerVerdict(
         at=_text(now), request=request, why=request.says
@@ -273,6 +280,24 @@ def _rest(state: TriggerState, now: datetime, config: TriggerConfig) -> str | No
     if len(today) >= config.max_per_day:
         return f"{len(today)} requests within a day, and {config.max_per_day} are allowed"
     return None
+
+
+def _not_before_rest(
+    signals: tuple[Signal, ...], state: TriggerState, now: datetime, config: TriggerConfig
+) -> tuple[Signal, ...]:
+    """Leave out those that ask for a refresh while the last retrain is young, hands excepted."""
+    if state.last_retrain_at is None:
+        return signals
+    young = timedelta(hours=config.refresh_rest_hours)
+    if now - datetime.fromisoformat(state.last_retrain_at) >= young:
+        return signals
+    return tuple(
+        signal
+        for signal in signals
+        if _REMEDIES[signal.cause] != "light_refresh"
+        or signal.wants is not None
+        or _remedy(signal, state, config) == "page"
+    )
 
 
 def _by_name(signals: Sequence[Signal]) -> dict[str, Signal]:

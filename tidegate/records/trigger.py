@@ -8,6 +8,7 @@ from tidegate.records.record import Record
 Cause = Literal[
     "covariate_shift",
     "prior_shift",
+    "stale_threshold",
     "concept_drift",
     "quality_loss",
     "slipping_quality",

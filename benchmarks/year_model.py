@@ -1,0 +1,183 @@
+"""What every policy of the simulated year has: labels as they arrive, a model, fair evidence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from tidegate.config import FeatureConfig
+from tidegate.data.simulate import Week, training_labels
+from tidegate.features.featurizer import Featurizer
+from tidegate.models.linear import LogisticModel
+from tidegate.monitoring.retrain_data import mix
+from tidegate.records import Column
+
+Floats = npt.NDArray[np.float64]
+
+_FAMILIES = "words"
+_FEATURES = FeatureConfig(
+    embedding="none",
+    terms="hashed",
+    hashed_bits=16,
+    max_inner_features=0,
+    projection_components=8,
+)
+_COLUMNS = (
+    Column(name="text", kind="text"),
+    Column(name="place", kind="categorical"),
+    Column(name="account_age_days", kind="numeric"),
+)
+_TRUST = {"audit": 1.0, "investigator": 1.0, "appeal": 0.9}
+_STRATA = ("label", "language", "quarter")
+_FOLDS = 3
+
+
+class _Matrix:
+    """Rows whose features were computed already, as a model asks for them."""
+
+    def __init__(self, matrix: Any) -> None:
+        self._matrix = matrix
+
+    def csr(self, families: str) -> Any:
+        return self._matrix
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What may be chosen in a search: how strongly to penalise, and how much to remember."""
+
+    C: float = 16.0
+    memory_share: float = 0.5
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A model, and what it would have said of its own rows had it not learned from them."""
+
+    model: LogisticModel
+    unseen_scores: pd.Series
+    settings: Settings
+    week: int
+    quality: float
+
+    def score(self, matrix: Any) -> Floats:
+        return np.asarray(self.model.predict_proba(_Matrix(matrix))[:, 1])  # type: ignore[arg-type]
+
+
+@dataclass
+class Archive:
+    """Everything that a platform's moderators know: posts' features and the labels so far.
+
+    Features are hashed, so that a post's are the same for every model and computed once.
+    """
+
+    featurizer: Featurizer | None = None
+    fits: int = 0
+    labelled: pd.DataFrame = field(default_factory=pd.DataFrame)
+    matrix: Any = None
+    _recent: list[tuple[pd.DataFrame, Any]] = field(default_factory=list)
+
+    def features(self, posts: pd.DataFrame) -> Any:
+        if self.featurizer is None:
+            y = np.arange(len(posts), dtype=np.int8) % 2  # hashing and projection ask no labels
+            self.featurizer = Featurizer.fit(posts, _COLUMNS, y, _FEATURES)
+        return self.featurizer.transform(posts).csr(_FAMILIES)
+
+    def add(self, week: Week, matrix: Any) -> None:
+        """Take in a week's labels, of its own posts and of earlier ones."""
+        from scipy import sparse
+
+        known = week.posts[["post_id", "text", "place", "account_age_days", "language"]]
+        known = known.assign(week=week.number, quarter=week.number // 13)
+        self._recent = [*self._recent[-9:], (known, matrix)]
+        told = training_labels(week)
+        for posts, features in self._recent:
+            rows = posts.reset_index(drop=True).reset_index(names="place_in_week")
+            found = rows.merge(told, on="post_id", validate="1:1")
+            if len(self.labelled):
+                found = found[~found["post_id"].isin(self.labelled["post_id"])]
+            if not len(found):
+                continue
+            X = features[found["place_in_week"].to_numpy()]
+            self.matrix = X if self.matrix is None else sparse.vstack([self.matrix, X]).tocsr()
+            kept = found.drop(columns=["place_in_week"])
+            self.labelled = pd.concat([self.labelled, kept], ignore_index=True)
+
+    def learn(self, week: int, settings: Settings, *, recent_weeks: int, rows: int) -> Learnt:
+        """Fit on the recent window and the memory of the past, cross-fitted."""
+        from sklearn.metrics import average_precision_score
+
+        table = self.labelled.assign(at=np.arange(len(self.labelled)))
+        is_recent = table["week"] > week - recent_weeks
+        chosen = mix(
+            table[is_recent],
+            table[~is_recent],
+            memory_share=settings.memory_share,
+            strata=_STRATA,
+            rows=rows,
+            seed=week,
+        )
+        X, y = self.matrix[chosen["at"].to_numpy()], chosen["label"].to_numpy().astype(np.int8)
+        weight = chosen["label_source"].map(_TRUST).to_numpy(np.float64)
+        # By fortnights: a campaign posts the same few scripts for days.
+        fold = (chosen["week"].to_numpy() // 2) % _FOLDS
+        unseen = np.empty(len(y))
+        for held in range(_FOLDS):
+            inside = fold != held
+            model = self._fit(X[inside], y[inside], weight[inside], settings)
+            unseen[~inside] = _scores(model, X[~inside])
+        fair = ((chosen["label_source"] == "audit") & (chosen["week"] > week - 4)).to_numpy()
+        quality = float(average_precision_score(y[fair], unseen[fair])) if y[fair].any() else 0.0
+        return Learnt(
+            model=self._fit(X, y, weight, settings),
+            unseen_scores=pd.Series(unseen, index=chosen["post_id"].to_numpy()),
+            settings=settings,
+            week=week,
+            quality=quality,
+        )
+
+    def search(self, week: int, *, recent_weeks: int, rows: int) -> Learnt:
+        """Fit every setting and keep the one that ranks recent audited rows best."""
+        tried: Sequence[Settings] = [
+            Settings(C=C, memory_share=share) for C in (8.0, 30.0) for share in (0.25, 0.6)
+        ]
+        found = [self.learn(week, s, recent_weeks=recent_weeks, rows=rows) for s in tried]
+        return max(found, key=lambda learnt: learnt.quality)
+
+    def evidence(self, learnt: Learnt, weeks: range) -> pd.DataFrame:
+        """Return audited rows of some weeks with scores of models that did not learn from them.
+
+        Columns: ``week``, ``score``, ``label``. The rows were drawn at random, so that they are
+        like those that are moderated.
+        """
+        table = self.labelled
+        chosen = np.flatnonzero(
+            (table["label_source"] == "audit")
+            & (table["week"] >= weeks.start)
+            & (table["week"] < weeks.stop)
+        )
+        rows = table.iloc[chosen]
+        unseen = learnt.unseen_scores.reindex(rows["post_id"].to_numpy()).to_numpy()
+        scores = np.where(np.isnan(unseen), learnt.score(self.matrix[chosen]), unseen)
+        return pd.DataFrame(
+            {
+                "week": rows["week"].to_numpy(),
+                "score": scores,
+                "label": rows["label"].to_numpy().astype(np.int8),
+            }
+        )
+
+    def latest_scores(self, learnt: Learnt, weeks: int) -> list[Floats]:
+        """Return a model's scores of all posts of the latest weeks, a week an array."""
+        return [learnt.score(matrix) for _, matrix in self._recent[-weeks:]]
+
+    def _fit(self, X: Any, y: Any, weight: Floats, settings: Settings) -> LogisticModel:
+        self.fits += 1
+        return LogisticModel(settings.C, False, _FAMILIES).fit(_Matrix(X), y, weight)  # type: ignore[arg-type]
+
+
+def _scores(model: LogisticModel, matrix: Any) -> Floats:
+    return np.asarray(model.predict_proba(_Matrix(matrix))[:, 1])  # type: ignore[arg-type]
