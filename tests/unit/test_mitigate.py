@@ -22,6 +22,7 @@ ALL = ("reweight", "resample", "group_robust")
 POLICY = PolicyConfig(
     min_precision=0.6, min_group_rows=20, mitigate=ALL, max_fpr_gap=0.1, confidence=0.9
 )
+STRICT = POLICY.model_copy(update={"min_precision": 0.8})
 
 
 def posts(rows=1000):
@@ -138,7 +139,7 @@ def judged_folder(folder, **treated):
 
 def test_a_treated_model_is_released_only_where_the_policy_lets_it(tmp_path):
     folder = judged_folder(tmp_path / "run", reweight=1.8, group_robust=0.0)
-    shown = evaluate_candidate(folder, POLICY, tmp_path / "shown")
+    shown = evaluate_candidate(folder, STRICT, tmp_path / "shown")
     assert (shown.decision, shown.mitigation) == ("hold", None)
     assert {x.name: x.fairness.verdict for x in shown.mitigations} == {
         "reweight": "fail",
@@ -146,7 +147,7 @@ def test_a_treated_model_is_released_only_where_the_policy_lets_it(tmp_path):
     }
     assert model_folder(folder, shown) == folder
 
-    wins = POLICY.model_copy(update={"mitigation_wins": True})
+    wins = STRICT.model_copy(update={"mitigation_wins": True})
     report = evaluate_candidate(folder, wins, tmp_path / "wins")
     assert (report.decision, report.mitigation) == ("promote", "group_robust")
     assert any("policy.mitigation_wins" in reason for reason in report.reasons)
@@ -160,7 +161,7 @@ def test_a_treated_model_is_released_only_where_the_policy_lets_it(tmp_path):
 
 def test_a_treated_model_that_fails_its_own_audit_is_never_released(tmp_path):
     folder = judged_folder(tmp_path / "run", reweight=1.8)
-    wins = POLICY.model_copy(update={"mitigation_wins": True})
+    wins = STRICT.model_copy(update={"mitigation_wins": True})
     report = evaluate_candidate(folder, wins, tmp_path / "wins")
     assert (report.decision, report.mitigation) == ("hold", None)
     assert [x.name for x in report.mitigations] == ["reweight"]
@@ -174,7 +175,7 @@ def test_groups_never_become_inputs_of_a_treated_model(candidate):
 
 def test_an_audit_that_passes_needs_no_mitigation(tmp_path):
     folder = judged_folder(tmp_path / "run", reweight=0.0)
-    lenient = POLICY.model_copy(update={"max_fpr_gap": 1.0})
+    lenient = STRICT.model_copy(update={"max_fpr_gap": 1.0})
     report = evaluate_candidate(folder, lenient, tmp_path / "evaluation")
     assert report.fairness.verdict == "pass"
     assert (report.mitigations, report.untreated) == ((), None)

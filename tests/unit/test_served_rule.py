@@ -9,7 +9,9 @@ from tidegate.decision_rule import answered_scores, row_thresholds
 from tidegate.errors import BadInput
 from tidegate.evaluation.comparison import Baseline
 from tidegate.evaluation.evaluate import evaluate
-from tidegate.evaluation.served_rule import served_rule
+from tidegate.evaluation.golden_set import measure_golden_set
+from tidegate.evaluation.served_rule import cuts_as_served, served_rule
+from tidegate.evaluation.slices import confident_errors
 from tidegate.records import DecisionRule, ReferenceMapping
 
 
@@ -130,3 +132,16 @@ def test_a_holdout_without_the_segments_is_refused():
             algorithm="logistic",
             prevalence={},
         )
+
+
+def test_what_lies_beside_the_holdout_goes_by_the_served_thresholds():
+    policy = PolicyConfig(min_precision=0.7, segments="surface", insufficient_fairness="allow")
+    report = judged(policy)
+    cuts = cuts_as_served(report, HOLDOUT, policy)
+    golden = measure_golden_set(HOLDOUT, cuts, None, policy=policy).figures
+    assert (golden.precision, golden.recall) == (report.precision, report.recall)
+    wrong = {error.id for error in confident_errors(HOLDOUT, cuts) if error.label == 0}
+    assert wrong
+    assert wrong <= set(HOLDOUT.loc[HOLDOUT["surface"] == "chat", "id"].astype(str))
+    # A post that does not say its segment is served by the one threshold.
+    assert cuts_as_served(report, HOLDOUT.drop(columns="surface"), policy) == report.threshold
