@@ -68,9 +68,9 @@ def side(folder: Path, engine: str) -> None:
         )
         found[f"{name}_seconds"] = round(time.perf_counter() - started, 1)
         found[f"{name}_drifted"] = report.drifted
-    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    child = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    found["peak_gib"] = round(max(own, child) / 2**20, 2)
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    found["peak_gib"] = round(max(usage.ru_maxrss for usage in used) / 2**20, 2)
+    found["cpu_seconds"] = round(sum(usage.ru_utime + usage.ru_stime for usage in used), 1)
     print(json.dumps(found))
 
 

@@ -25,12 +25,12 @@ name: sms
 data: {source: sms.parquet, id: id, text: text, label: label, violating: [spam]}
 rollout:
   model_store: served
-  steps: [0, 20, 50, 100]
-  step_seconds: 2
+  steps: [0, 25, 100]
+  step_seconds: 1
   interval_seconds: 1
   min_requests: 10
   ops: {max_p99_ms: 3000, max_p99_ratio: 100}
-  quality: {min_shadow_rows: 40, replay_rows: 25}
+  quality: {min_shadow_rows: 20, replay_rows: 25, replay_rows_per_second: 100}
 """
 _EARLY_MESSAGES = 1200
 _PER_SECOND = 25.0
@@ -68,7 +68,8 @@ def show_releases(folder: Path, run: Path, messages: pd.DataFrame, port: int) ->
     print("\n2. a sabotaged model, trained on inverted labels, wants to replace that:")
     # With the rule of the one in service, so that its answers look the same.
     rule = read_manifest(run / "bundle").rule
-    train_small_model(sabotaged, texts, (1 - spam).astype(np.int8), name=NAME, rule=rule)
+    wrong = (1 - spam[:_EARLY_MESSAGES]).astype(np.int8)
+    train_small_model(sabotaged, texts[:_EARLY_MESSAGES], wrong, name=NAME, rule=rule)
     _release(config, sabotaged, texts, port)
     print()
     subprocess.run([*TIDEGATE, "rollout", "status", str(config), "--events", "4"], check=True)

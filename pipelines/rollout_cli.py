@@ -272,9 +272,18 @@ def rollback(
         typer.echo(f"{name}: version {release.version} is in service again")
         return
     version = to or _before(found[0] if found else None, models, name)
-    if not on_cluster and version not in models.versions(name):
+    if version not in models.versions(name):
         kept = ", ".join(models.versions(name)) or "none"
         raise BadInput("--to", f"keeps no version {version!r}", f"choose of: {kept}")
+    if found is None and settings is not None:
+        from tidegate.rollout.controller import utc_now
+        from tidegate.rollout.kserve_backend import KServeBackend
+
+        # No release ever began there: the version goes to the InferenceService as it is.
+        KServeBackend(settings, store=models).put_back(version, by=who, reason=reason, at=utc_now())
+        models.put_in_service(name, version)
+        typer.echo(f"{name}: version {version} is in service again")
+        return
     _carry_out(
         backend,
         lambda state, now: return_to(state, version, by=who, reason=reason, now=now),

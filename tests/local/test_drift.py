@@ -64,7 +64,7 @@ def reference_of(featurizer, model, columns):
     )
 
 
-def check(tmp_path, window):
+def check(tmp_path, window, engine="alibi"):
     reference = components(400, seed=0)
     write_table(tmp_path / "reference.parquet", reference.assign(score=Columns().score(reference)))
     return compare_window(
@@ -72,7 +72,7 @@ def check(tmp_path, window):
         window,
         reference=tmp_path / "reference.parquet",
         bundle_version="v7",
-        config=CONFIG,
+        config=CONFIG.model_copy(update={"engine": engine}),
         python=PYTHON,
     )
 
@@ -130,8 +130,9 @@ def test_rows_like_those_of_training_have_not_drifted_from_their_bundle(tmp_path
     assert read_record(tmp_path / "drift.json", DriftReport) == report
 
 
-def test_a_window_that_moved_has_drifted_and_names_what_moved_most(tmp_path):
-    report = check(tmp_path, components(300, seed=1, shift=[(4, 1.5), (2, 0.8), (1, 0.5)]))
+def test_a_window_that_moved_has_drifted_and_both_engines_name_what_moved_most(tmp_path):
+    window = components(300, seed=1, shift=[(4, 1.5), (2, 0.8), (1, 0.5)])
+    report = check(tmp_path, window)
     assert report.drifted
     tests = {test.name: test for test in report.tests}
     moved = tests["kolmogorov_smirnov_per_component"].moved_features
@@ -140,6 +141,18 @@ def test_a_window_that_moved_has_drifted_and_names_what_moved_most(tmp_path):
     assert kernel.drifted
     assert kernel.p_value < kernel.threshold, "more permutations were made than configured"
     assert tests["classifier"].moved_features[0] == "component_04"
+    open_report = check(tmp_path, window, engine="open")
+    assert (report.engine, open_report.engine) == ("alibi", "open")
+    for ours, theirs in zip(open_report.tests, report.tests, strict=True):
+        assert (ours.name, ours.features, ours.threshold) == (
+            theirs.name,
+            theirs.features,
+            theirs.threshold,
+        )
+        assert ours.drifted == theirs.drifted
+        if ours.name not in ("maximum_mean_discrepancy", "classifier"):
+            assert ours.distance == pytest.approx(theirs.distance, abs=1e-6)
+            assert ours.moved_features == theirs.moved_features
 
 
 def test_settings_that_break_a_rule_are_refused(tmp_path):

@@ -28,14 +28,14 @@ class Weights:
         (folder / "weights.txt").write_text(self.content)
 
 
-def build(folder: Path, content: str) -> Path:
+def build(folder: Path, content: str, name: str = "toy") -> Path:
     ages = pd.DataFrame({"age": [1.0, 2.0, 4.0, 8.0]})
     columns = (Column(name="age", kind="numeric"),)
     labels = np.array([0, 0, 1, 1], dtype=np.int8)
     Featurizer.fit(ages, columns, labels, FeatureConfig()).save(folder / "featurizer")
     write_bundle(
         folder / "bundle",
-        name="toy",
+        name=name,
         algorithm="weights",
         params={},
         model=Weights(content),

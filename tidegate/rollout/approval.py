@@ -7,6 +7,7 @@ nothing but the signature of somebody whom the configuration names, over this ve
 
 import base64
 import json
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +18,14 @@ from pydantic import ValidationError
 from tidegate.errors import BadInput
 from tidegate.models.bundle import read_manifest
 from tidegate.records import ApprovalRequest, Release, SignedApproval
+from tidegate.rollout.ledger import release_under_way
 from tidegate.rollout.model_store import ModelStore
 from tidegate.store import digest_file, read_record, write_record
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+logger = logging.getLogger(__name__)
 
 REQUEST = "approval_request.json"
 APPROVAL = "approval.json"
@@ -36,12 +40,32 @@ def release_or_ask(
 ) -> Release | ApprovalRequest:
     """Put a promoted bundle in service if `rollout.approval` is auto; else ask for the approval.
 
+    While a stepped release of that name is under way, the bundle is kept and what is in service
+    stays: two releases at once would undo each other.
+
+    Returns
+    -------
+    Release or ApprovalRequest
+        What is in service now, or what was asked.
+
     Raises
     ------
     BadInput
         If the bundle is not whole.
     """
     if approval == "auto":
+        name = read_manifest(bundle).name
+        current, candidate = store.current(name), release_under_way(store, name)
+        if candidate is not None and current is not None:
+            version = store.keep(bundle).version
+            logger.warning(
+                "the release of %s is under way: %s is kept and %s stays in service; when that "
+                "release is over: tidegate rollout start CONFIG RUN",
+                candidate,
+                version,
+                current.version,
+            )
+            return current
         return store.release(bundle, run_digest=run_digest)
     return request_approval(store, bundle, run_digest=run_digest)
 
@@ -229,6 +253,10 @@ def release_approved(
     if not kept.is_dir():
         mend = "name the model store of the run, or run the pipeline again"
         raise BadInput(str(kept), "the store does not keep the candidate", mend)
+    candidate = release_under_way(store, request.name)
+    if candidate is not None:
+        mend = "wait for its end, or: tidegate rollout abort"
+        raise BadInput("rollout", f"the release of {candidate} is not over", mend)
     read_manifest(kept)
     if digest_file(kept / "bundle.json") != request.bundle_digest:
         raise BadInput(str(kept), "is not the bundle that was approved", "run the pipeline again")

@@ -9,9 +9,22 @@ from tidegate.records import ReleaseEvent, ReleaseState
 from tidegate.rollout.model_store import ModelStore
 from tidegate.rollout.release_log import ReleaseLog
 from tidegate.rollout.transitions import CONTROLLER
-from tidegate.store import write_json
+from tidegate.store import read_json, write_json
 
 logger = logging.getLogger(__name__)
+
+
+def release_under_way(store: ModelStore, name: str) -> str | None:
+    """Return the candidate of a stepped release that is not over, on this machine or a cluster."""
+    folder = store.folder_of(name) / "rollout"
+    if (folder / "state.json").is_file():
+        state = ReleaseState.model_validate(read_json(folder / "state.json")["state"])
+        return None if state.is_over else state.candidate
+    # A cluster keeps the state; the log here has what it told.
+    told = [e for e in ReleaseLog(folder / "events.jsonl").read() if e.kind != "note"]
+    if not told or told[-1].kind in ("promoted", "rolled_back"):
+        return None
+    return told[-1].candidate
 
 
 class Ledger:

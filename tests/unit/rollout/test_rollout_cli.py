@@ -10,6 +10,7 @@ from tests.unit.test_model_store import build, version
 from tidegate.rollout.approval import (
     new_private_key,
     public_key_of,
+    release_or_ask,
     request_approval,
     sign_approval,
 )
@@ -131,6 +132,21 @@ def test_a_store_without_a_release_under_way_is_rolled_back_too(place, tidegate)
     store.release(bundles[1], run_digest="run-1")
     code, said = tidegate("rollback", "toy.yaml")
     assert (code, said) == (0, f"toy: version {version(bundles[0])} is in service again\n")
+
+
+def test_a_run_that_ends_while_a_release_is_stepped_keeps_its_bundle_and_moves_nothing(
+    place, tidegate, caplog
+):
+    store, bundles = place
+    tidegate("rollout", "start", "toy.yaml", bundles[1])
+    released = release_or_ask(store, bundles[2], run_digest="run-2", approval="auto")
+    assert released.version == store.current("toy").version == version(bundles[0])
+    assert version(bundles[2]) in store.versions("toy")
+    assert "stays in service" in caplog.text
+
+    tidegate("rollout", "abort", "toy.yaml", "--reason", "enough")
+    released = release_or_ask(store, bundles[2], run_digest="run-2", approval="auto")
+    assert store.current("toy").version == released.version == version(bundles[2])
 
 
 def test_a_manual_release_begins_with_a_signed_approval_only(place, tidegate, tmp_path):
