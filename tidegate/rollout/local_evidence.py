@@ -17,6 +17,7 @@ from tidegate.rollout.live_analyst import LiveAnalyst, ReplayedShadow
 from tidegate.rollout.local_proxy import LocalProxy, VersionCounts
 from tidegate.rollout.local_servers import LocalServers
 from tidegate.rollout.model_store import ModelStore
+from tidegate.rollout.quality_sources import live_quality
 from tidegate.rollout.replay import LoggedRow, groups_of
 from tidegate.rollout.version_client import VersionClient
 
@@ -51,6 +52,7 @@ def local_analyst(servers: LocalServers, store: ModelStore, config: RunConfig) -
             client,
             manifest,
         ),
+        quality=live_quality(config, client),
         restarts=lambda version: servers.restarts.get(version, 0),
     )
 
