@@ -131,7 +131,7 @@ def run(
         problem = f"port {port} cannot be had: {error.strerror}"
         raise BadInput("--port", problem, "choose another one, or 0") from None
     logs = store.folder_of(settings.name) / "rollout" / "logs"
-    with LocalServers(store, settings.name, proxy, logs) as servers:
+    with LocalServers(store, settings.name, proxy, logs, serving=settings.serving) as servers:
         backend = LocalBackend(
             store, settings.name, servers, kept_versions=settings.rollout.kept_versions
         )

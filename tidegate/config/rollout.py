@@ -39,6 +39,10 @@ class QualityConfig(Section):
     golden_rows: str | None = Field(
         None, description="labelled rows that are sent through the live endpoint at every step"
     )
+    labels: str | None = Field(
+        None,
+        description="table of row_id, label, source and time that other systems append to",
+    )
     max_flip_share: Share = Field(0.1, description="share of replayed rows decided otherwise")
     max_group_flip_share: Share = Field(0.2, description="the same, within one group or segment")
     max_score_shift: Share | None = Field(

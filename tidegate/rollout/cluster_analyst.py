@@ -1,16 +1,15 @@
-"""The analyst of a release on a cluster: Prometheus, the payload log and golden rows."""
+"""The analyst of a release on a cluster: Prometheus, the payload log, golden rows and labels."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from tidegate.config import RunConfig
 from tidegate.models.bundle import read_manifest
 from tidegate.records import BundleManifest
-from tidegate.rollout.label_evidence import LiveQuality
 from tidegate.rollout.live_analyst import LiveAnalyst, ReplayedShadow
 from tidegate.rollout.model_store import ModelStore
 from tidegate.rollout.prometheus import PrometheusOps
-from tidegate.rollout.replay import LoggedRow, PayloadLogRows
+from tidegate.rollout.quality_sources import live_quality
+from tidegate.rollout.replay import PayloadLogRows
 from tidegate.rollout.version_client import VersionClient
 
 
@@ -53,31 +52,11 @@ def cluster_analyst(config: RunConfig, store: ModelStore, pods: Pods) -> LiveAna
     if log.uri is not None:
         rows = PayloadLogRows(log.uri, rollout.group_columns, lag_seconds=2 * log.flush_seconds)
         shadow = ReplayedShadow(rollout, rows, client, manifest)
-    golden: Sequence[tuple[LoggedRow, bool]] = ()
-    if rollout.quality.golden_rows is not None:
-        golden = golden_rows(config, rollout.quality.golden_rows)
     return LiveAnalyst(
         rollout,
         policy=config.policy,
         ops=None if rollout.ops.prometheus is None else PrometheusOps(rollout.ops),
         shadow=shadow,
-        quality=LiveQuality(rollout, client, golden=golden) if golden else None,
+        quality=live_quality(config, client),
         restarts=pods.restarts_of,
     )
-
-
-def golden_rows(config: RunConfig, uri: str) -> list[tuple[LoggedRow, bool]]:
-    """Return labelled rows of a table as requests; True is violating."""
-    from tidegate.data.ingest import read_source
-
-    frame = read_source([uri])
-    label = config.data.label
-    violating: set[Any] = set(config.data.violating or ()) | {1, "1"}
-    records = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return [
-        (
-            LoggedRow(f"golden.{number}", {k: v for k, v in row.items() if k != label}, {}),
-            row[label] in violating,
-        )
-        for number, row in enumerate(records)
-    ]

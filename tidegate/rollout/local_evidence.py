@@ -17,6 +17,7 @@ from tidegate.rollout.live_analyst import LiveAnalyst, ReplayedShadow
 from tidegate.rollout.local_proxy import LocalProxy, VersionCounts
 from tidegate.rollout.local_servers import LocalServers
 from tidegate.rollout.model_store import ModelStore
+from tidegate.rollout.quality_sources import live_quality
 from tidegate.rollout.replay import LoggedRow, groups_of
 from tidegate.rollout.version_client import VersionClient
 
@@ -41,6 +42,8 @@ def local_analyst(servers: LocalServers, store: ModelStore, config: RunConfig) -
     def manifest(version: str) -> BundleManifest:
         return read_manifest(store.folder_of(config.name) / "versions" / version)
 
+    # Servers and proxy may have been there before this release.
+    restarted = dict(servers.restarts)
     return LiveAnalyst(
         config.rollout,
         policy=config.policy,
@@ -51,7 +54,8 @@ def local_analyst(servers: LocalServers, store: ModelStore, config: RunConfig) -
             client,
             manifest,
         ),
-        restarts=lambda version: servers.restarts.get(version, 0),
+        quality=live_quality(config, client),
+        restarts=lambda version: servers.restarts.get(version, 0) - restarted.get(version, 0),
     )
 
 
@@ -67,15 +71,13 @@ class ProxyOps:
     def __init__(self, proxy: LocalProxy) -> None:
         self._proxy = proxy
         self._step: tuple[str, int, str] | None = None
-        self._before: dict[str, VersionCounts] = {}
-        self._last: dict[str, VersionCounts] = {}
+        self._last = {version: counts.copy() for version, counts in proxy.counts.items()}
+        self._before = self._last
 
     def ops(self, state: ReleaseState, now: datetime) -> OpsEvidence:
         """Return what both versions did since the step began."""
         step = (state.candidate, state.step, state.step_began_at)
-        if self._step is None or self._step[0] != state.candidate:
-            self._before = {version: VersionCounts() for version in self._proxy.counts}
-        elif self._step != step:
+        if self._step != step:
             self._before = self._last
         self._step = step
         self._last = {version: counts.copy() for version, counts in self._proxy.counts.items()}

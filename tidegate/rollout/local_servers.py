@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tidegate.config import ServingConfig
 from tidegate.records import Observed, Traffic
 from tidegate.rollout.local_proxy import LocalProxy
 from tidegate.rollout.model_store import ModelStore
@@ -35,10 +36,18 @@ class ServerProcess:
         File of its output.
     environment : mapping, optional
         Further variables, for tests.
+    serving : ServingConfig, optional
+        How it answers and what it logs.
     """
 
     def __init__(
-        self, bundle: Path, name: str, log: Path, environment: Mapping[str, str] | None = None
+        self,
+        bundle: Path,
+        name: str,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        serving: ServingConfig | None = None,
     ) -> None:
         self.name = name
         port = _free_port()
@@ -50,6 +59,7 @@ class ServerProcess:
                     *(sys.executable, "-m", "tidegate.rollout.local_servers", str(os.getpid())),
                     *("--bundle", str(bundle), "--name", name),
                     *("--port", str(port), "--grpc-port", "none"),
+                    *(("--settings", serving.model_dump_json()) if serving else ()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -95,9 +105,20 @@ class LocalServers:
         Started and stopped with this.
     logs : Path
         Folder of the servers' output.
+    serving : ServingConfig, optional
+        How they answer and what they log; the defaults without it.
     """
 
-    def __init__(self, store: ModelStore, name: str, proxy: LocalProxy, logs: Path) -> None:
+    def __init__(
+        self,
+        store: ModelStore,
+        name: str,
+        proxy: LocalProxy,
+        logs: Path,
+        *,
+        serving: ServingConfig | None = None,
+    ) -> None:
+        self._serving = serving
         self._store = store
         self._name = name
         self._logs = logs
@@ -180,7 +201,9 @@ class LocalServers:
         if server is not None:
             self.restarts[version] = self.restarts.get(version, 0) + 1
         folder = self._store.folder_of(self._name) / "versions" / version
-        self._servers[version] = ServerProcess(folder, self._name, self._logs / f"{version}.log")
+        self._servers[version] = ServerProcess(
+            folder, self._name, self._logs / f"{version}.log", serving=self._serving
+        )
 
 
 def _free_port() -> int:

@@ -35,8 +35,9 @@ CONFIG = RunConfig.model_validate(
             "interval_seconds": 0.3,
             "min_requests": 5,
             "max_unready_seconds": 120,
+            "max_outages": 1,
             "ops": {"max_p99_ms": 2000, "max_p99_ratio": 50},
-            "quality": {"min_shadow_rows": 20, "replay_rows": 40},
+            "quality": {"min_shadow_rows": 20, "replay_rows": 25, "replay_rows_per_second": 200},
         },
     }
 )
@@ -87,7 +88,7 @@ def release(place, candidate, meanwhile=lambda state: None, seconds=150):
     controller = Controller(backend, analyst, CONFIG.rollout, lambda: datetime.now(UTC), "test")
     texts, _ = posts(60, seed=9)
     until = time.monotonic() + seconds
-    with SteadySender(servers.proxy.address, "toy", texts, per_second=40) as sender:
+    with SteadySender(servers.proxy.address, "toy", texts, per_second=20) as sender:
         while time.monotonic() < until:
             controller.tick()
             state = backend.read_state()[0]
@@ -162,6 +163,7 @@ def test_a_version_that_cannot_be_loaded_never_gets_traffic(place):
     folder.mkdir()
     try:
         servers.route(Traffic(baseline=versions[1], candidate="broken", candidate_percent=0))
+        assert servers.wait_until_ready(versions[1])
         observed = servers.observe()
         assert observed.baseline_ready
         assert not observed.candidate_ready
