@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from kfp import dsl
 
-from tidegate.config import FeatureConfig
+from components.monitor import monitor
+from tidegate.config import FeatureConfig, RunConfig
 from tidegate.features.featurizer import Featurizer
 from tidegate.models.bundle import load_bundle, write_bundle
 from tidegate.models.catalogue import algorithm
@@ -108,22 +110,41 @@ def run_pod(workspace, etc, **changes):
     )
 
 
-def test_the_days_that_are_due_are_checked_once_and_the_report_names_the_bundle(
-    workspace, tmp_path
-):
-    done = run_pod(workspace, tmp_path)
-    assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def ended(workspace, tmp_path_factory):
+    """The job, which has ended."""
+    return run_pod(workspace, tmp_path_factory.mktemp("etc"))
+
+
+def test_the_days_that_are_due_are_checked_and_the_report_names_the_bundle(workspace, ended):
+    assert ended.returncode == 0, ended.stderr
     out = workspace / "monitor" / "toy"
     report = read_record(out / "drift.json", MonitorReport)
     version = load_bundle(workspace / "bundle").manifest.version
     assert report.bundle_version == version
     assert [(check.status, check.rows) for check in report.checks] == [("tested", 120)] * 2
     assert all(check.report.engine == "open" for check in report.checks)
-    assert done.stdout.count("window until") == 2
+    assert ended.stdout.count("window until") == 2
     assert read_json(out / "signals.json") == []
-    again = run_pod(workspace, tmp_path)
-    assert again.returncode == 0
-    assert "window until" not in again.stdout.replace("the window until", "")
+
+
+def test_the_pipelines_step_goes_on_where_the_job_ended(workspace, ended, tmp_path):
+    log = {"payload_log": {"uri": str(workspace / "payload")}}
+    watched = {**CONFIG["monitor"], "engine": "open"}
+    config = RunConfig.model_validate({**CONFIG, "monitor": watched, "serving": log})
+    made = {
+        "page": dsl.HTML(uri=str(tmp_path / "page")),
+        "report": dsl.Artifact(uri=str(tmp_path / "report")),
+        "signals": dsl.Artifact(uri=str(tmp_path / "signals")),
+        "metrics": dsl.Metrics(uri=str(tmp_path / "metrics")),
+    }
+    for artifact in made.values():
+        artifact.path = artifact.uri
+    monitor.python_func(config=config.model_dump_json(), workspace=str(workspace), **made)
+    assert made["metrics"].metadata["checks"] == 0, "the job did all that is due"
+    assert read_record(tmp_path / "report", MonitorReport).done_until is not None
+    assert "<html" in (tmp_path / "page").read_text()
+    assert read_json(tmp_path / "signals") == []
 
 
 def test_a_model_that_is_not_in_service_is_said_in_one_line(workspace, tmp_path):

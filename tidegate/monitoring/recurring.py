@@ -10,15 +10,16 @@ import argparse
 import shutil
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from tidegate.config import RunConfig, load_config
 from tidegate.errors import BadInput
-from tidegate.monitoring.watch import PAGE, REPORT, check_log, signals_from
+from tidegate.monitoring.schedule import read_state
+from tidegate.monitoring.watch import PAGE, REPORT, STATE, check_log, signals_from
 from tidegate.monitoring.wording import line_of
-from tidegate.records import MonitorReport
+from tidegate.records import MonitorReport, MonitorState
 from tidegate.rollout.model_store import ModelStore
 from tidegate.store import write_json
 
@@ -69,10 +70,29 @@ def check_served(config: RunConfig, workspace: Path, *, now: datetime) -> Checke
         python=Path(sys.executable),
         labels=config.monitor.labels,
     )
-    write_json(
-        folder / SIGNALS, [signal.model_dump(mode="json") for signal in signals_from(report)]
-    )
+    lately = _lately(report, read_state(folder / STATE, config.monitor), config)
+    signals = [signal.model_dump(mode="json") for signal in signals_from(lately)]
+    write_json(folder / SIGNALS, signals)
     return Checked(report, folder)
+
+
+def _lately(report: MonitorReport, state: MonitorState | None, config: RunConfig) -> MonitorReport:
+    """Return a report on the windows of this version that the longest scale still covers.
+
+    From the state, not this call: a call that was stopped after its windows were done, or one
+    that nothing was due for, takes no signal away. A trigger acts on each once.
+    """
+    if state is None:
+        return report
+    days = config.monitor.scales[-1] * config.monitor.window_days
+    since = datetime.fromisoformat(state.done_until) - timedelta(days=days)
+    checks = tuple(
+        check
+        for check in state.history
+        if check.bundle_version == report.bundle_version
+        and datetime.fromisoformat(check.until) > since
+    )
+    return report.model_copy(update={"checks": checks})
 
 
 def required_log(config: RunConfig) -> str:
