@@ -103,7 +103,7 @@ app.command()(release)
 @app.command(name="compile")
 def compile_(
     output: Annotated[Path, typer.Option("-o", "--output", help="file to write")],
-    pipeline: Annotated[str, typer.Option(help="which pipeline: retrain")] = "retrain",
+    pipeline: Annotated[str, typer.Option(help="which pipeline: retrain or monitor")] = "retrain",
     image: Annotated[
         str | None, typer.Option(help="image of every step, pinned by digest [cluster.image]")
     ] = None,

@@ -102,13 +102,21 @@ def schedule(
     resume: Annotated[bool, typer.Option("--resume", help="let runs start again")] = False,
     delete: Annotated[bool, typer.Option("--delete", help="remove the schedule")] = False,
     list_: Annotated[bool, typer.Option("--list", help="show the schedule")] = False,
+    pipeline: Annotated[str, typer.Option(help="which pipeline: retrain or monitor")] = "retrain",
     endpoint: Endpoint = None,
     overrides: Overrides = None,
     allow_unpinned: AllowUnpinned = False,
     timeout_seconds: Timeout = 30.0,
 ) -> None:
-    """Retrain on a cluster again and again; times are the cluster's, UTC unless it says else."""
-    from pipelines.schedule import all_schedules, change_schedule, set_schedule, timing
+    """Retrain or watch on a cluster again and again; times are the cluster's, mostly UTC."""
+    from pipelines.compile import require_pipeline
+    from pipelines.schedule import (
+        all_schedules,
+        change_schedule,
+        schedule_name,
+        set_schedule,
+        timing,
+    )
     from pipelines.submit import prepare
     from tidegate.config import load_config
 
@@ -123,10 +131,11 @@ def schedule(
     if len(actions) != 1:
         problem = f"one of {', '.join(chosen)} is needed, got {' and '.join(actions) or 'none'}"
         raise BadInput("schedule", problem, "write for example --cron '0 3 * * *'")
+    require_pipeline(pipeline)
     settings = load_config(config, overrides or ())
     if cron is not None:
         when = timing(cron, concurrency=concurrency, catch_up=catch_up)
-        submission = prepare(settings, allow_unpinned=allow_unpinned)
+        submission = prepare(settings, pipeline, allow_unpinned=allow_unpinned)
         api = _connect(settings, endpoint, timeout_seconds)
         made, what = set_schedule(api, submission, when)
         also = " (Kubeflow cannot change one: a new one took its place)"
@@ -135,7 +144,7 @@ def schedule(
         return
     api = _connect(settings, endpoint, timeout_seconds)
     if list_:
-        found = all_schedules(api, settings.name)
+        found = all_schedules(api, settings, pipeline)
         for item in found:
             state = "enabled" if item.enabled else "paused"
             catching = "catches up" if item.settings.catch_up else "does not catch up"
@@ -144,11 +153,11 @@ def schedule(
                 f"at most {item.settings.concurrency} at a time, {catching}"
             )
         if not found:
-            typer.echo(f"{settings.name} has no schedule")
+            typer.echo(f"{schedule_name(settings, pipeline)} has no schedule")
         return
     action = cast(Literal["pause", "resume", "delete"], actions[0].removeprefix("--"))
-    change_schedule(api, settings.name, action)
-    typer.echo(f"schedule {settings.name} {action.removesuffix('e')}ed")
+    change_schedule(api, settings, pipeline, action)
+    typer.echo(f"schedule {schedule_name(settings, pipeline)} {action.removesuffix('e')}ed")
 
 
 def _connect(settings: "RunConfig", endpoint: str | None, timeout_seconds: float) -> "PipelinesApi":

@@ -13,7 +13,7 @@ from tidegate.errors import BadInput
 from tidegate.store import digest_bytes, write_text
 
 _API_VERSION = "pipelines.kubeflow.org/v2beta1"
-PIPELINES = ("retrain",)
+PIPELINES = ("retrain", "monitor")
 FORMATS = ("ir", "crd")
 _PINNED = re.compile(r"@sha256:[0-9a-f]{64}$")
 
@@ -33,22 +33,32 @@ def compile_pipeline(name: str, cluster: ClusterConfig) -> str:
     BadInput
         If there is no such pipeline.
     """
-    if name not in PIPELINES:
-        raise BadInput("--pipeline", f"unknown pipeline {name!r}", f"one of {', '.join(PIPELINES)}")
+    require_pipeline(name)
     from kfp import compiler
 
+    from pipelines.monitor import build_monitor
     from pipelines.retrain import build_retrain
 
-    pipeline = build_retrain(
-        cluster.image,
-        cluster=True,
-        search_image=cluster.gpu_image if cluster.search_resources.gpus else cluster.image,
-        object_store_secret=cluster.object_store_secret,
-    )
+    secret = cluster.object_store_secret
+    if name == "monitor":
+        pipeline = build_monitor(cluster.image, object_store_secret=secret)
+    else:
+        pipeline = build_retrain(
+            cluster.image,
+            cluster=True,
+            search_image=cluster.gpu_image if cluster.search_resources.gpus else cluster.image,
+            object_store_secret=secret,
+        )
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "pipeline.yaml"
         compiler.Compiler().compile(pipeline, str(target))
         return target.read_text(encoding="utf-8")
+
+
+def require_pipeline(name: str) -> None:
+    """Refuse a name that is none of `PIPELINES`."""
+    if name not in PIPELINES:
+        raise BadInput("--pipeline", f"unknown pipeline {name!r}", f"one of {', '.join(PIPELINES)}")
 
 
 def read_pipeline(text: str) -> list[dict[str, Any]]:

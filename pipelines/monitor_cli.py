@@ -38,6 +38,7 @@ def follow_log(
 ) -> None:
     """Check every window of a log when it is due, until stopped; `once` ends after the first."""
     from tidegate.monitoring.watch import check_log
+    from tidegate.monitoring.wording import line_of
 
     while True:
         report = check_log(
@@ -51,11 +52,7 @@ def follow_log(
             labels=labels,
         )
         for check in report.checks:
-            of = f" of {check.segment}" if check.segment else ""
-            windows = "window" if check.scale == 1 else f"{check.scale} windows"
-            kind = check.status if check.diagnosis is None else check.diagnosis.kind
-            until = check.until[:16]
-            typer.echo(f"{windows} until {until}{of}, {check.rows:,} rows: {kind}: {check.says}")
+            typer.echo(line_of(check))
         if once or report.checks:
             typer.echo(f"{report.says}; wrote {out}")
         if once:

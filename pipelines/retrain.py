@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from kfp import dsl, kubernetes
+from kfp import dsl
 
 from components.assemble import assemble
 from components.evaluate import evaluate
@@ -15,28 +15,10 @@ from components.release import release
 from components.report import report
 from components.search import search
 from components.validate import validate
+from pipelines.placement import WORKSPACE, Room, put
 
 PIPELINE = "tidegate-retrain"
 _DESCRIPTION = "Data to a released classifier."
-
-#: Where the workspace claim is mounted in every step on a cluster.
-WORKSPACE = "/workspace"
-_USER = 10001
-
-# Keys of the object-store secret, which are also the variables that S3 clients read; only a store
-# that is not Amazon's needs the last one.
-_SECRET_KEYS, _OPTIONAL_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), ("AWS_ENDPOINT_URL",)
-
-# A step may be repeated because it writes only artifacts of its own; the release moves a pointer
-# that others read. Thirty seconds outlast a node that goes away.
-_RETRIES, _FIRST_WAIT, _LONGEST_WAIT = 2, "30s", "600s"
-
-_ENVIRONMENT = {
-    "GOMP_SPINCOUNT": "0",
-    "GX_ANALYTICS_ENABLED": "false",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "PYTHONUNBUFFERED": "1",
-}
 
 Place = Callable[[dsl.PipelineTask, str], dsl.PipelineTask]
 
@@ -225,30 +207,25 @@ def _on_cluster(
         search_tolerations: list[Any] = [],  # noqa: B006
         search_node_affinity: dict[str, Any] = {},  # noqa: B006
     ) -> None:
+        placed = (node_selector, tolerations, node_affinity)
+        searched = (search_node_selector, search_tolerations, search_node_affinity)
+
         def place(task: dsl.PipelineTask, step: str) -> dsl.PipelineTask:
             searching = step == "search"
-            _request(task, search_cpu if searching else cpu, search_memory if searching else memory)
             if searching:
                 # Resources do not register what they read, and an exit handler passes into its
                 # steps only what is registered.
                 task.register_pipeline_channels([search_gpu_type, search_gpus])
                 task.set_accelerator_type(search_gpu_type).set_accelerator_limit(search_gpus)
-            kubernetes.add_node_selector_json(
-                task, search_node_selector if searching else node_selector
+            put(
+                task,
+                Room(search_cpu, search_memory, *searched)
+                if searching
+                else Room(cpu, memory, *placed),
+                workspace_claim=workspace_claim,
+                object_store_secret=object_store_secret,
+                repeatable=step not in ("release", "record-outcome"),
             )
-            kubernetes.add_toleration_json(task, search_tolerations if searching else tolerations)
-            kubernetes.add_node_affinity_json(
-                task, search_node_affinity if searching else node_affinity
-            )
-            kubernetes.mount_pvc(task, pvc_name=workspace_claim, mount_path=WORKSPACE)
-            _furnish(task, object_store_secret)
-            if step not in ("release", "record-outcome"):
-                task.set_retry(
-                    _RETRIES,
-                    backoff_duration=_FIRST_WAIT,
-                    backoff_factor=2.0,
-                    backoff_max_duration=_LONGEST_WAIT,
-                )
             return task.set_container_image(search_image if searching else image)
 
         ended = place(record_outcome(workspace=workspace), "record-outcome")
@@ -258,26 +235,3 @@ def _on_cluster(
             _steps(planned.set_caching_options(False).outputs, place)
 
     return retrain
-
-
-def _request(task: dsl.PipelineTask, cpu: Any, memory: Any) -> None:
-    """Ask for cpu and memory, memory as a hard limit."""
-    task.register_pipeline_channels([cpu, memory])
-    task.set_cpu_request(cpu).set_cpu_limit(cpu)
-    task.set_memory_request(memory).set_memory_limit(memory)
-
-
-def _furnish(task: dsl.PipelineTask, object_store_secret: str | None) -> None:
-    """Give the pod its labels, its user and its environment."""
-    kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "tidegate")
-    kubernetes.add_pod_label(task, "app.kubernetes.io/component", "step")
-    kubernetes.set_security_context(
-        task, run_as_user=_USER, run_as_group=_USER, run_as_non_root=True
-    )
-    for name, value in _ENVIRONMENT.items():
-        task.set_env_variable(name, value)
-    if object_store_secret is not None:
-        for keys, optional in ((_SECRET_KEYS, False), (_OPTIONAL_KEYS, True)):
-            kubernetes.use_secret_as_env(
-                task, object_store_secret, {key: key for key in keys}, optional=optional
-            )

@@ -1,4 +1,4 @@
-"""A retrain that recurs on a cluster: one schedule a configuration, known by its name."""
+"""What recurs on a cluster: one schedule of a pipeline a configuration, known by its name."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,6 +6,7 @@ from typing import Literal
 from pipelines.cron import six_fields
 from pipelines.kfp_api import PipelinesApi, Schedule, ScheduleSettings
 from pipelines.submit import Submission, place
+from tidegate.config import RunConfig
 from tidegate.errors import BadInput
 
 MAX_CONCURRENCY = 10
@@ -59,7 +60,7 @@ def set_schedule(
         What was done.
     """
     placed = place(api, submission)
-    name = submission.config.name
+    name = schedule_name(submission.config, submission.pipeline)
     settings = ScheduleSettings(
         cron=when.cron,
         version_id=placed.version_id,
@@ -85,7 +86,10 @@ def set_schedule(
 
 
 def change_schedule(
-    api: PipelinesApi, name: str, action: Literal["pause", "resume", "delete"]
+    api: PipelinesApi,
+    config: RunConfig,
+    pipeline: str,
+    action: Literal["pause", "resume", "delete"],
 ) -> int:
     """Pause, resume or delete the schedule of a configuration and return how many there were.
 
@@ -94,8 +98,9 @@ def change_schedule(
     BadInput
         If there is none.
     """
-    found = all_schedules(api, name)
+    found = all_schedules(api, config, pipeline)
     if not found:
+        name = schedule_name(config, pipeline)
         raise BadInput("CONFIG", f"{name!r} has no schedule to {action}", "make one with --cron")
     for schedule in found:
         if action == "delete":
@@ -105,7 +110,14 @@ def change_schedule(
     return len(found)
 
 
-def all_schedules(api: PipelinesApi, name: str) -> list[Schedule]:
-    """Return the schedules of a configuration: one, unless somebody made more."""
-    experiment_id = api.find_experiment(name)
-    return [] if experiment_id is None else api.schedules(experiment_id, name)
+def all_schedules(api: PipelinesApi, config: RunConfig, pipeline: str) -> list[Schedule]:
+    """Return the schedules of a configuration's pipeline: one, unless somebody made more."""
+    experiment_id = api.find_experiment(config.name)
+    if experiment_id is None:
+        return []
+    return api.schedules(experiment_id, schedule_name(config, pipeline))
+
+
+def schedule_name(config: RunConfig, pipeline: str) -> str:
+    """Return the name of a schedule: that of the configuration, for the monitor with its own."""
+    return config.name if pipeline == "retrain" else f"{config.name}-{pipeline}"

@@ -17,7 +17,7 @@ from pipelines.compile import (
 )
 from pipelines.kfp_api import PipelinesApi, RemoteRun, RemoteTask
 from pipelines.local import StepEvent
-from pipelines.retrain import PIPELINE, WORKSPACE
+from pipelines.placement import WORKSPACE
 from pipelines.run import STEPS
 from tidegate.config import Pool, RunConfig
 from tidegate.errors import BadInput
@@ -28,6 +28,8 @@ CLUSTER_STEPS = ("plan", *STEPS)
 POLL_SECONDS = 5.0
 
 _ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
+#: Keys of folders that are no addresses.
+_FOLDERS = ("rollout.model_store", "validation.reference", "baseline")
 _FAILED = {"FAILED", "CANCELED"}
 
 
@@ -53,6 +55,7 @@ class Submission:
     config: RunConfig
     package: str
     parameters: dict[str, Any]
+    pipeline: str = "retrain"
 
     @property
     def version(self) -> str:
@@ -70,18 +73,19 @@ class Placed:
     experiment_id: str
 
 
-def prepare(config: RunConfig, *, allow_unpinned: bool) -> Submission:
-    """Compile the pipeline and refuse what cannot work on a cluster.
+def prepare(config: RunConfig, pipeline: str = "retrain", *, allow_unpinned: bool) -> Submission:
+    """Compile a pipeline and refuse what cannot work on a cluster.
 
     Raises
     ------
     BadInput
         If an image is not pinned by digest, or a path is one that the cluster cannot read.
     """
-    if config.cluster.search_resources.gpus and config.search.backend != "local":
+    training = pipeline == "retrain"
+    if training and config.cluster.search_resources.gpus and config.search.backend != "local":
         problem = f"trials run in pods of {config.search.backend}, not in the search step"
         raise BadInput("cluster.search_step.gpus", problem, "leave it out")
-    package = compile_pipeline("retrain", config.cluster)
+    package = compile_pipeline(pipeline, config.cluster)
     unpinned = list(unpinned_images(read_pipeline(package)[0]))
     if unpinned and not allow_unpinned:
         problem = unpinned[0].partition("; ")[0]
@@ -92,29 +96,49 @@ def prepare(config: RunConfig, *, allow_unpinned: bool) -> Submission:
     if broken:
         raise AssertionError(f"the compiled pipeline is broken: {broken[0]}")
     for key, path in _folders(config).items():
-        _require_in_workspace(key, path)
+        if training or key == "rollout.model_store":
+            _require_in_workspace(key, path)
+    if not training:
+        _require_watchable(config)
+        return Submission(config, package, _step_parameters(config), pipeline)
     for source in config.data.source:
-        _require_reachable(source)
+        _require_reachable("data.source", source)
     return Submission(config, package, run_parameters(config))
 
 
+def _require_watchable(config: RunConfig) -> None:
+    from tidegate.monitoring.recurring import require_open_engine, required_log
+
+    require_open_engine(config)
+    _require_reachable("serving.payload_log.uri", required_log(config))
+    if config.monitor.labels is not None:
+        _require_reachable("monitor.labels", config.monitor.labels)
+
+
 def run_parameters(config: RunConfig) -> dict[str, Any]:
-    """Return the run-time parameters: the configuration, and where its steps go."""
+    """Return a retrain's run-time parameters: the configuration, and where its steps go."""
     cluster = config.cluster
     asked = cluster.search_resources
     here = cluster.pools.get("cpu", Pool())
     there = cluster.pools.get("gpu", Pool()) if asked.gpus else here
     return {
-        "config": config.model_dump_json(),
-        "workspace_claim": cluster.workspace_claim,
-        "cpu": str(cluster.cpu),
-        "memory": f"{cluster.memory_gib}Gi",
+        **_step_parameters(config),
         "search_cpu": str(asked.cpu),
         "search_memory": f"{asked.memory_gib}Gi",
         "search_gpu_type": there.gpu_resource,
         "search_gpus": str(asked.gpus),
-        **_placement(here, ""),
         **_placement(there, "search_"),
+    }
+
+
+def _step_parameters(config: RunConfig) -> dict[str, Any]:
+    cluster = config.cluster
+    return {
+        "config": config.model_dump_json(),
+        "workspace_claim": cluster.workspace_claim,
+        "cpu": str(cluster.cpu),
+        "memory": f"{cluster.memory_gib}Gi",
+        **_placement(cluster.pools.get("cpu", Pool()), ""),
     }
 
 
@@ -137,26 +161,27 @@ def _folders(config: RunConfig) -> dict[str, str]:
     return {key: path for key, path in folders.items() if path is not None}
 
 
-def _require_reachable(source: str) -> None:
+def _require_reachable(key: str, source: str) -> None:
     scheme, separator, rest = source.partition("://")
     if separator and scheme not in ("file", "local", "memory"):
         return
     if scheme == "memory" and separator:
-        raise BadInput("data.source", f"{source} is in no cluster's reach", "write s3://BUCKET/…")
-    _require_in_workspace("data.source", rest if separator else source)
+        raise BadInput(key, f"{source} is in no cluster's reach", "write s3://BUCKET/…")
+    _require_in_workspace(key, rest if separator else source)
 
 
 def _require_in_workspace(key: str, path: str) -> None:
     pure = PurePosixPath(path)
     if "://" in path or ".." in pure.parts or not pure.is_relative_to(WORKSPACE):
-        where = "s3://… or a path under" if key == "data.source" else "a path under"
+        where = "a path under" if key in _FOLDERS else "s3://… or a path under"
         mend = f"write {where} {WORKSPACE}, where the cluster mounts its workspace"
         raise BadInput(key, f"the steps on the cluster cannot read {path}", mend)
 
 
 def place(api: PipelinesApi, submission: Submission) -> Placed:
     """Make sure that pipeline, version and experiment exist; what is there already is reused."""
-    pipeline_id = api.ensure_pipeline(PIPELINE, "Data to a released classifier.")
+    info = read_pipeline(submission.package)[0]["pipelineInfo"]
+    pipeline_id = api.ensure_pipeline(info["name"], info["description"])
     version_id, is_new = api.ensure_version(pipeline_id, submission.version, submission.package)
     experiment_id = api.ensure_experiment(submission.config.name)
     return Placed(pipeline_id, version_id, is_new, experiment_id)

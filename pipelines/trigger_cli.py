@@ -15,7 +15,7 @@ from tidegate.errors import BadInput
 if TYPE_CHECKING:
     from tidegate.config import TriggerConfig
     from tidegate.monitoring.trigger import TriggerStore
-    from tidegate.records import RemedyRequest
+    from tidegate.records import RemedyRequest, Signal
 
 STATES = Path("runs") / ".tidegate" / "triggers"
 # A light refresh tries the points with which a search starts: the defaults and what is in service.
@@ -38,6 +38,9 @@ def trigger(
         typer.Option(help="light: fresh data, known hyperparameters; full: a new search"),
     ] = None,
     why: Annotated[str, typer.Option(help="the reason, for the log")] = "asked for by hand",
+    noticed: Annotated[
+        Path | None, typer.Option("--signals", help="signals.json of a monitor")
+    ] = None,
     status: Annotated[
         bool, typer.Option("--status", help="print what the trigger remembers, as JSON")
     ] = False,
@@ -51,13 +54,13 @@ def trigger(
     settings = load_config(config)
     store = FileStore(STATES / f"{settings.name}.json")
     if status:
-        if retrain is not None:
-            raise BadInput("--status", "only looks", "leave --retrain out")
+        if retrain is not None or noticed is not None:
+            raise BadInput("--status", "only looks", "leave --retrain and --signals out")
         state = store.read()[0] or TriggerState(model=settings.name)
         typer.echo(state.model_dump_json(indent=2))
         return
     now = datetime.now(UTC)
-    signals = []
+    signals = [] if noticed is None else _signals(noticed, settings.name)
     if retrain is not None:
         wants: Literal["light_refresh", "full_retrain"] = (
             "light_refresh" if retrain is Retrain.light else "full_retrain"
@@ -69,6 +72,22 @@ def trigger(
     act = launch_here(config, store, settings.monitor.trigger)
     verdict = pull(store, settings.name, signals, now, settings.monitor.trigger, act)
     typer.echo(verdict.why)
+
+
+def _signals(path: Path, model: str) -> "list[Signal]":
+    """Read what a monitor noticed about a model."""
+    from tidegate.records import Signal
+    from tidegate.store import read_json
+
+    try:
+        found = [Signal.model_validate(signal) for signal in read_json(path)]
+    except (OSError, ValueError, TypeError):
+        mend = "name the signals.json that a monitor left"
+        raise BadInput("--signals", f"{path} holds no signals", mend) from None
+    others = sorted({signal.model for signal in found} - {model})
+    if others:
+        raise BadInput("--signals", f"{path} is about {others[0]}, not {model}", "name its own")
+    return found
 
 
 def launch_here(

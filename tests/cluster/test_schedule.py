@@ -77,6 +77,43 @@ def test_two_configurations_have_a_schedule_each(kfp, tidegate, config):
     assert sorted(item["display_name"] for item in kfp.recurring) == ["ads", "posts"]
 
 
+WATCHED = {"serving": {"payload_log": {"uri": "s3://b/log"}}, "monitor": {"engine": "open"}}
+
+
+def test_the_monitor_has_a_schedule_of_its_own_beside_the_retrain(kfp, tidegate, config):
+    tidegate("schedule", config(**WATCHED), *NIGHTLY)
+    hourly = ("--pipeline", "monitor", "--cron", "17 * * * *")
+    for what in ("created", "unchanged"):
+        assert what in tidegate("schedule", config(**WATCHED), *hourly)[1]
+    assert sorted(item["display_name"] for item in kfp.recurring) == ["posts", "posts-monitor"]
+    assert {item["display_name"] for item in kfp.pipelines} == {
+        "tidegate-retrain",
+        "tidegate-monitor",
+    }
+    made = next(item for item in kfp.recurring if item["display_name"] == "posts-monitor")
+    assert set(made["runtime_config"]["parameters"]) == {
+        *("config", "workspace_claim", "cpu", "memory"),
+        *("node_selector", "tolerations", "node_affinity"),
+    }
+    tidegate("schedule", config(**WATCHED), "--pipeline", "monitor", "--delete")
+    assert only(kfp.recurring)["display_name"] == "posts"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"monitor": {}}, "monitor.engine"),
+        ({"serving": {}}, "no payload log is kept"),
+        ({"serving": {"payload_log": {"uri": "log"}}}, "s3://… or a path under /workspace"),
+        ({"monitor": {"engine": "open", "labels": "l.parquet"}}, "monitor.labels"),
+    ],
+)
+def test_what_the_monitor_cannot_watch_there_is_refused(kfp, tidegate, config, changes, told):
+    words = ("--pipeline", "monitor", *NIGHTLY)
+    assert told in tidegate.refused("schedule", config(**{**WATCHED, **changes}), *words)
+    assert kfp.requests == []
+
+
 # --- refused before anything is sent -----------------------------------------------------------
 
 

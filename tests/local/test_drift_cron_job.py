@@ -1,30 +1,33 @@
-"""The drift check's CronJob, its own two command lines run on a real bundle."""
+"""The drift check's CronJob, its own command line run on a released bundle and a payload log."""
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from kfp import dsl
 
-from tidegate.config import FeatureConfig
+from components.monitor import monitor
+from tidegate.config import FeatureConfig, RunConfig
 from tidegate.features.featurizer import Featurizer
-from tidegate.models.bundle import write_bundle
+from tidegate.models.bundle import load_bundle, write_bundle
 from tidegate.models.catalogue import algorithm
 from tidegate.models.interface import BINARY, Setting
 from tidegate.models.watched import drift_reference
-from tidegate.records import Column, DriftReport
-from tidegate.store import read_record, write_table
+from tidegate.records import LABEL, WEIGHT, Column, MonitorReport
+from tidegate.rollout.model_store import ModelStore
+from tidegate.store import read_json, read_record
 
 ROOT = Path(__file__).resolve().parents[2]
-MONITOR_PYTHON = ROOT / ".venv-monitor" / "bin" / "python"
-
-pytestmark = [
-    pytest.mark.monitor,
-    pytest.mark.skipif(not MONITOR_PYTHON.exists(), reason="no drift environment: `make setup`"),
-]
+CONFIG = {
+    "name": "toy",
+    "data": {"source": "posts.parquet", "text": "text", "label": "label"},
+    "monitor": {"scales": [1], "max_rows": 100},
+}
 
 
 def posts(rows, seed):
@@ -34,12 +37,16 @@ def posts(rows, seed):
     return pd.DataFrame({"text": texts, "age": generator.exponential(30, size=rows)})
 
 
+def violating(frame):
+    return frame["text"].str.contains("win").to_numpy(np.int8)
+
+
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """A workspace claim with one released bundle and the rows of a day."""
+    """A workspace claim with one released bundle and two days of its payload log."""
     root = tmp_path_factory.mktemp("workspace")
     frame = posts(150, seed=0)
-    labels = frame["text"].str.contains("win").to_numpy(np.int8)
+    labels = violating(frame)
     columns = (Column(name="text", kind="text"), Column(name="age", kind="numeric"))
     featurizer = Featurizer.fit(frame, columns, labels, FeatureConfig(projection_components=4))
     (root / "featurizer").mkdir()
@@ -47,8 +54,9 @@ def workspace(tmp_path_factory):
     logistic = algorithm("logistic")
     model = logistic.build(logistic.defaults, Setting())
     model.fit(featurizer.transform(frame), labels, np.ones(len(labels)))
+    norm = posts(400, seed=1)
     write_bundle(
-        root / "models" / "toy" / "versions" / "v7",
+        root / "bundle",
         name="toy",
         algorithm="logistic",
         params=logistic.defaults,
@@ -59,50 +67,87 @@ def workspace(tmp_path_factory):
         drift_reference=drift_reference(
             featurizer,
             model,
-            posts(400, seed=1),
+            norm.assign(**{LABEL: violating(norm), WEIGHT: 1.0}),
             columns=columns,
             target=BINARY,
             max_rows=300,
             seed=0,
         ),
     )
-    (root / "monitor").mkdir()
+    ModelStore(root / "models").release(root / "bundle", run_digest="r")
+    bundle = load_bundle(root / "bundle")
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    for ago in (3, 2):
+        at = today - timedelta(days=ago) + timedelta(hours=5)
+        rows = posts(120, seed=ago)
+        served = rows.add_prefix("input_").assign(
+            event_id=[f"e{ago}-{i}" for i in range(len(rows))],
+            row_id=[f"r{ago}-{i}" for i in range(len(rows))],
+            time=pd.to_datetime([at + timedelta(seconds=i) for i in range(len(rows))], utc=True),
+            model_name="toy",
+            model_version=bundle.manifest.version,
+            score=bundle.score(rows),
+        )
+        folder = root / "payload" / f"date={at:%Y-%m-%d}" / f"hour={at:%H}"
+        folder.mkdir(parents=True)
+        served.to_parquet(folder / "part.parquet")
     return root
 
 
-def run_pod(workspace, scratch, python_of):
-    """Run the containers one after the other, as a pod does; return what each printed."""
+def run_pod(workspace, etc, **changes):
+    """Run the job's one container as a process, with its configuration where it is mounted."""
+    log = {"payload_log": {"uri": str(workspace / "payload")}}
+    (etc / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "serving": log, **changes}))
     text = (ROOT / "manifests" / "components" / "drift-check" / "cron-job.yaml").read_text()
-    job = next(yaml.safe_load_all(text))["spec"]["jobTemplate"]["spec"]["template"]["spec"]
-    variables = {"$(MODEL)": "toy", "$(VERSION)": "v7", "=/workspace/": f"={workspace}/"}
-    results = []
-    for container in job["initContainers"] + job["containers"]:
-        words = [*container["command"], *container["args"]]
-        for name, value in {"=/tmp/": f"={scratch}/", **variables}.items():
-            words = [word.replace(name, value) for word in words]
-        assert words[0] == "python"
-        words[0] = str(python_of[container["name"]])
-        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-        results.append(done)
-        if done.returncode:
-            break
-    return results
+    [job] = yaml.safe_load_all(text)
+    [container] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    words = [*container["command"], *container["args"]]
+    for mounted, here in (("=/etc/tidegate/", f"={etc}/"), ("=/workspace", f"={workspace}")):
+        words = [word.replace(mounted, here) for word in words]
+    assert words[0] == "python"
+    return subprocess.run(
+        [sys.executable, *words[1:]], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
 
-PYTHONS = {"project": sys.executable, "drift": MONITOR_PYTHON}
+@pytest.fixture(scope="module")
+def ended(workspace, tmp_path_factory):
+    """The job, which has ended."""
+    return run_pod(workspace, tmp_path_factory.mktemp("etc"))
 
 
-def test_a_days_rows_are_checked_and_the_report_names_the_bundle(workspace, tmp_path):
-    write_table(workspace / "monitor" / "rows.parquet", posts(120, seed=2))
-    results = run_pod(workspace, tmp_path, PYTHONS)
-    assert [done.returncode for done in results] == [0, 0], results[-1].stderr
-    report = read_record(workspace / "monitor" / "drift.json", DriftReport)
-    assert (report.bundle_version, report.window_rows, report.drifted) == ("v7", 120, False)
+def test_the_days_that_are_due_are_checked_and_the_report_names_the_bundle(workspace, ended):
+    assert ended.returncode == 0, ended.stderr
+    out = workspace / "monitor" / "toy"
+    report = read_record(out / "drift.json", MonitorReport)
+    version = load_bundle(workspace / "bundle").manifest.version
+    assert report.bundle_version == version
+    assert [(check.status, check.rows) for check in report.checks] == [("tested", 120)] * 2
+    assert all(check.report.engine == "open" for check in report.checks)
+    assert ended.stdout.count("window until") == 2
+    assert read_json(out / "signals.json") == []
 
 
-def test_a_day_without_rows_fails_before_the_test_and_says_so_in_one_line(workspace, tmp_path):
-    (workspace / "monitor" / "rows.parquet").unlink(missing_ok=True)
-    [projected] = run_pod(workspace, tmp_path, PYTHONS)
-    assert projected.returncode == 2
-    assert projected.stderr.count("\n") == 1
-    assert "rows.parquet" in projected.stderr
+def test_the_pipelines_step_goes_on_where_the_job_ended(workspace, ended, tmp_path):
+    log = {"payload_log": {"uri": str(workspace / "payload")}}
+    watched = {**CONFIG["monitor"], "engine": "open"}
+    config = RunConfig.model_validate({**CONFIG, "monitor": watched, "serving": log})
+    made = {
+        "page": dsl.HTML(uri=str(tmp_path / "page")),
+        "report": dsl.Artifact(uri=str(tmp_path / "report")),
+        "signals": dsl.Artifact(uri=str(tmp_path / "signals")),
+        "metrics": dsl.Metrics(uri=str(tmp_path / "metrics")),
+    }
+    for artifact in made.values():
+        artifact.path = artifact.uri
+    monitor.python_func(config=config.model_dump_json(), workspace=str(workspace), **made)
+    assert made["metrics"].metadata["checks"] == 0, "the job did all that is due"
+    assert read_record(tmp_path / "report", MonitorReport).done_until is not None
+    assert "<html" in (tmp_path / "page").read_text()
+    assert read_json(tmp_path / "signals") == []
+
+
+def test_a_model_that_is_not_in_service_is_said_in_one_line(workspace, tmp_path):
+    done = run_pod(workspace, tmp_path, name="other")
+    assert done.returncode == 2
+    assert done.stderr == "error: other: no version of it is in service; release one first\n"

@@ -18,7 +18,7 @@ from pipelines.run import STEPS
 from tidegate.config import ClusterConfig
 from tidegate.errors import BadInput
 
-GOLDEN = Path(__file__).resolve().parents[2] / "pipelines" / "compiled" / "retrain.yaml"
+COMPILED = Path(__file__).resolve().parents[2] / "pipelines" / "compiled"
 GOLDEN_RESOURCES = Path(__file__).resolve().parents[1] / "golden" / "retrain_resources.yaml"
 IMAGE = "registry.example/tidegate/cpu@sha256:" + "0" * 64
 
@@ -53,7 +53,23 @@ def golden(path, found):
 
 
 def test_the_compiled_pipeline_is_the_golden_one_image_and_command_included(compiled):
-    golden(GOLDEN, compiled)
+    golden(COMPILED / "retrain.yaml", compiled)
+
+
+def test_the_monitor_is_one_step_never_from_the_cache_and_the_golden_one():
+    found = compile_pipeline("monitor", ClusterConfig(image=IMAGE))
+    golden(COMPILED / "monitor.yaml", found)
+    assert lint_pipeline(found) == []
+    [(name, task)] = tasks_of(read_pipeline(found)[0]).items()
+    assert name == "monitor"
+    assert not task["cachingOptions"].get("enableCache", False)
+    assert task["retryPolicy"]["maxRetryCount"] == 2, "its state is written last"
+    [pod] = read_pipeline(found)[1]["platforms"]["kubernetes"]["deploymentSpec"][
+        "executors"
+    ].values()
+    [mount] = pod["pvcMount"]
+    assert mount["mountPath"] == "/workspace"
+    assert pod["securityContext"]["runAsNonRoot"] is True
 
 
 def test_the_kubernetes_resources_are_the_golden_ones(compiled, tmp_path):
@@ -201,5 +217,5 @@ def test_an_input_that_is_not_given_is_found(compiled):
 
 
 def test_an_unknown_pipeline_is_refused():
-    with pytest.raises(BadInput, match="retrain"):
+    with pytest.raises(BadInput, match="retrain, monitor"):
         compile_pipeline("retrian", ClusterConfig(image=IMAGE))

@@ -144,7 +144,8 @@ def test_a_score_that_moves_where_no_input_does_is_unclear():
     found = diagnosed(window)
     assert found.kind in {"unclear", "prior_shift"}
     assert found.kind == "unclear"
-    assert signals_of(found, model="m", window="w") == ()
+    (signal,) = signals_of(found, model="m", window="w")
+    assert (signal.cause, signal.says) == ("unclear", found.says)
 
 
 def test_reweighting_the_classes_gives_the_wanted_share():

@@ -46,6 +46,7 @@ class Store:
         ("concept_drift", "full_retrain"),
         ("quality_loss", "full_retrain"),
         ("slipping_quality", "page"),
+        ("unclear", "page"),
         ("hand", "full_retrain"),
     ],
 )
@@ -204,3 +205,18 @@ def test_a_moved_concept_does_not_wait_for_a_young_retrain_to_age():
     state = ended(state, verdict.request.name, replaced_model=True)
     _, verdict = decide(state, [noticed("concept_drift", "2026-01-06")], later(24), config)
     assert verdict.request.remedy == "full_retrain"
+
+
+def test_a_page_for_an_unclear_change_takes_the_place_of_no_other_remedy():
+    signals = [noticed("covariate_shift"), noticed("unclear")]
+    state, verdict = decide(NEW, signals, NOON, CONFIG)
+    assert (verdict.request.remedy, verdict.request.causes) == ("page", ("unclear",))
+    state, verdict = decide(state, [], NOON, CONFIG)
+    assert verdict.request.remedy == "light_refresh"
+
+
+def test_a_hand_goes_before_the_page_for_an_unclear_change():
+    state, verdict = decide(NEW, [noticed("unclear"), noticed("hand")], NOON, CONFIG)
+    assert verdict.request.causes == ("hand",)
+    state, verdict = decide(state, [], NOON, CONFIG)
+    assert verdict.request.remedy == "page", "a page does not wait for the run"

@@ -9,8 +9,9 @@ from pipelines.cli import app
 from pipelines.run_record import RunRecord
 from pipelines.trigger_cli import launch_here
 from tidegate.config import TriggerConfig
+from tidegate.errors import BadInput
 from tidegate.monitoring.trigger_store import FileStore
-from tidegate.records import RemedyRequest, TriggerState
+from tidegate.records import RemedyRequest, Signal, TriggerState
 from tidegate.store import write_record
 
 
@@ -100,3 +101,30 @@ def test_a_persons_request_is_acted_on_and_remembered(config, tmp_path, monkeypa
 def test_with_nothing_noticed_nothing_runs(config):
     done = CliRunner().invoke(app, ["trigger", str(config)])
     assert "nothing was noticed" in done.output
+
+
+def test_what_a_monitor_noticed_is_acted_on_once(config, tmp_path):
+    noticed = Signal(model="comments", window="2026-01-04", cause="unclear", says="it moved")
+    path = tmp_path / "signals.json"
+    path.write_text(json.dumps([noticed.model_dump(mode="json")]))
+    words = ["trigger", str(config), "--signals", str(path)]
+    first, second = (CliRunner().invoke(app, words).output for _ in range(2))
+    assert "page for unclear: it moved" in first
+    assert "nothing was noticed that was not acted on already" in second
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{", "holds no signals"),
+        (
+            json.dumps([{"model": "ads", "window": "w", "cause": "hand", "says": "s"}]),
+            "is about ads, not comments",
+        ),
+    ],
+)
+def test_signals_that_cannot_be_read_or_are_anothers_are_refused(config, tmp_path, text, told):
+    (tmp_path / "signals.json").write_text(text)
+    words = ["trigger", str(config), "--signals", str(tmp_path / "signals.json")]
+    with pytest.raises(BadInput, match=told):
+        CliRunner().invoke(app, words, catch_exceptions=False)

@@ -68,6 +68,9 @@ class MonitorConfig(Section):
     moved_features: Annotated[int, Field(ge=1)] = Field(
         5, description="how many of the features that moved most are named"
     )
+    labels: str | None = Field(
+        None, description="table of row_id and label that a recurring monitor reads, path or URI"
+    )
     late_hours: Annotated[float, Field(ge=0)] = Field(
         6.0, description="how long after its end a window still takes rows in"
     )

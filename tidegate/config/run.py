@@ -207,6 +207,7 @@ def _with_absolute_paths(config: RunConfig, folder: Path) -> RunConfig:
                     )
                 }
             ),
+            "monitor": config.monitor.model_copy(update={"labels": maybe(config.monitor.labels)}),
             "rollout": config.rollout.model_copy(
                 update={
                     "model_store": maybe(config.rollout.model_store),

@@ -53,6 +53,7 @@ _CAUSES: dict[ChangeKind, Cause] = {
     "prior_shift": "prior_shift",
     "concept_drift": "concept_drift",
     "quality_loss": "quality_loss",
+    "unclear": "unclear",
 }
 
 
@@ -167,10 +168,7 @@ def diagnose(
 
 
 def signals_of(diagnosis: Diagnosis, *, model: str, window: str) -> tuple[Signal, ...]:
-    """Return what a trigger should know of a window; nothing where nothing is known to help.
-
-    An unclear change asks for nothing by itself: it stands in the report and in the metrics.
-    """
+    """Return what a trigger should know of a window; nothing where nothing changed."""
     cause = _CAUSES.get(diagnosis.kind)
     if cause is None:
         return ()

@@ -31,6 +31,7 @@ _REMEDIES: dict[Cause, Remedy] = {
     "concept_drift": "full_retrain",
     "quality_loss": "full_retrain",
     "slipping_quality": "page",
+    "unclear": "page",
     "hand": "full_retrain",
 }
 _RETRAINS = frozenset({"light_refresh", "full_retrain"})
@@ -100,6 +101,7 @@ def decide(
     rest = None if urgent else _rest(state, now, config)
     if rest is not None:
         return state, _nothing(now, f"{rest}; {_waiting(waiting)}")
+    waiting = _unmixed(waiting)
     rested = _not_before_rest(waiting, state, now, config)
     if not rested:
         return state, _nothing(
@@ -192,6 +194,14 @@ def _pages(
     signals: Sequence[Signal], state: TriggerState, config: TriggerConfig
 ) -> tuple[Signal, ...]:
     return tuple(signal for signal in signals if _remedy(signal, state, config) == "page")
+
+
+def _unmixed(signals: tuple[Signal, ...]) -> tuple[Signal, ...]:
+    """Keep a page for an unclear change from taking the place of others' remedies; hands first."""
+    unclear = tuple(signal for signal in signals if signal.cause == "unclear")
+    if not any(signal.cause == "hand" for signal in signals):
+        return unclear or signals
+    return tuple(signal for signal in signals if signal.cause != "unclear")
 
 
 def _request(

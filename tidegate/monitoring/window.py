@@ -1,13 +1,9 @@
 """Windows of served rows, in the same projected space as the training reference.
 
-``python -m tidegate.monitoring.window --bundle B --rows ROWS.parquet --out WINDOW.parquet`` is the
-half of a drift check that needs the bundle's own environment; `tidegate.monitoring.drift` is the
-other one.
+The half of a drift check that needs the bundle's own environment; `tidegate.monitoring.drift` is
+the other one.
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -126,25 +122,3 @@ def require_rows(rows: int, where: str, min_rows: int, mend: str) -> None:
     """
     if rows < min_rows:
         raise BadInput(where, f"has {rows} rows, a drift check needs {min_rows}", mend)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Project a table of rows with a bundle; return 0, or 2 on bad input."""
-    parser = argparse.ArgumentParser(prog="python -m tidegate.monitoring.window")
-    parser.add_argument("--bundle", type=Path, required=True, help="bundle that served the rows")
-    parser.add_argument("--rows", required=True, help="table of the rows, path or URI")
-    parser.add_argument("--out", type=Path, required=True, help="file to write")
-    given = parser.parse_args(arguments)
-    try:
-        from tidegate.data.ingest import read_source
-        from tidegate.models.bundle import load_bundle
-
-        write_window(load_bundle(given.bundle), read_source([given.rows]), given.out)
-    except BadInput as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

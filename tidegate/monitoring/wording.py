@@ -2,7 +2,7 @@
 
 from tidegate.config import PolicyConfig
 from tidegate.evaluation.decision import percent, span
-from tidegate.records import Diagnosis, DriftReport, LabelledQuality
+from tidegate.records import Diagnosis, DriftReport, LabelledQuality, WindowCheck
 
 
 def sentence_of(found: Diagnosis, policy: PolicyConfig) -> str:
@@ -132,3 +132,11 @@ def _unclear(found: Diagnosis, policy: PolicyConfig) -> str:
             "would tell."
         )
     return "Something moved that no single change explains; look at the example rows."
+
+
+def line_of(check: WindowCheck) -> str:
+    """Return one line on a check, for a log or a terminal."""
+    of = f" of {check.segment}" if check.segment else ""
+    windows = "window" if check.scale == 1 else f"{check.scale} windows"
+    kind = check.status if check.diagnosis is None else check.diagnosis.kind
+    return f"{windows} until {check.until[:16]}{of}, {check.rows:,} rows: {kind}: {check.says}"

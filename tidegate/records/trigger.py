@@ -12,6 +12,7 @@ Cause = Literal[
     "concept_drift",
     "quality_loss",
     "slipping_quality",
+    "unclear",
     "schedule",
     "new_labels",
     "hand",
