@@ -21,8 +21,9 @@ setup: .venv/.done .venv-monitor/.done
 	.venv-monitor/bin/python -m pip check
 	touch $@
 
+# Two processes, each with whole files: many tests wait for processes of their own.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: setup
 	$(BIN)/ruff check .
