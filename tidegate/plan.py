@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.config import DataConfig, RunConfig, SearchConfig
+from tidegate.config import DataConfig, RunConfig, SearchConfig, SplitRule
 from tidegate.data.functional_suite import suite_uri
 from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
+from tidegate.evaluation.history import earlier, read_history, worn_holdouts
 from tidegate.models.catalogue import algorithm
 from tidegate.rollout.baseline import find_baseline
 from tidegate.rollout.model_store import ModelStore
@@ -70,13 +71,14 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
     digests["run"] = digest_json([what_counts, digests["source"], digests["code"]])
     store = Path(config.rollout.model_store or model_store)
     baseline = find_baseline(config, store, run_digest=digests["run"])
+    data = _with_fresh_holdout(config, store, digests["run"])
     arguments = {
         "name": config.name,
         # For the report, which is for many eyes: an address may carry a password.
         "config": config.model_dump_json(
             exclude={"rollout": True, "monitor": True, "baseline": True, "cluster": {"endpoint"}}
         ),
-        "data": config.data.model_dump_json(),
+        "data": data.model_dump_json(),
         "validation": config.validation.model_dump_json(),
         "features": config.features_in_time.model_dump_json(),
         "search_settings": _searched(config, store, digests["source"]).model_dump_json(),
@@ -92,6 +94,20 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         "run_digest": digests["run"],
     }
     return RetrainPlan(arguments, digests, versions)
+
+
+def _with_fresh_holdout(config: RunConfig, model_store: Path, run_digest: str) -> DataConfig:
+    """Return the data section with another split seed for every holdout that is worn.
+
+    What other runs decided counts, so that a run that is repeated keeps its split.
+    """
+    rule = config.data.split
+    if not isinstance(rule, SplitRule) or rule.by == "time" or not config.policy.fresh_holdout:
+        return config.data
+    past = earlier(read_history(model_store / config.name), run_digest)
+    worn = worn_holdouts(past, config.policy.max_holdout_uses)
+    fresh = rule.model_copy(update={"seed": rule.seed + worn})
+    return config.data.model_copy(update={"split": fresh})
 
 
 def _tables(data: DataConfig) -> tuple[str, ...]:

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 
 from tidegate.config import FeatureConfig, RunConfig
+from tidegate.evaluation.history import add_to_history
 from tidegate.features.featurizer import Featurizer
 from tidegate.models.bundle import write_bundle
 from tidegate.plan import plan_retrain
-from tidegate.records import Column
+from tidegate.records import Column, PastEvaluation
 from tidegate.rollout.model_store import ModelStore
 
 
@@ -124,3 +125,49 @@ def test_a_start_by_name_or_none_is_left_alone(shop):
     shop.data([3.0, 4.0])
     assert shop.start(search={"warm_start": None}) is None
     assert shop.start(search={"warm_start": "runs/first"}) == "first"
+
+
+def judged(shop, runs, holdout):
+    for run in range(runs):
+        entry = PastEvaluation(
+            run_digest=f"{holdout}-{run}",
+            evaluated_at="2026-01-05T00:00:00+00:00",
+            algorithm="logistic",
+            holdout_digest=holdout,
+            decision="hold",
+            average_precision=0.5,
+        )
+        add_to_history(shop.folder / "models" / "toy", entry)
+
+
+def split_of(shop, **changes):
+    return json.loads(shop.plan(**changes).arguments["data"])["split"]
+
+
+def test_a_holdout_that_enough_decisions_went_by_gives_way_to_a_fresh_one(shop):
+    shop.data([1.0, 2.0])
+    first = split_of(shop)["seed"]
+    judged(shop, 9, "a")
+    assert split_of(shop)["seed"] == first
+    judged(shop, 10, "a")
+    assert split_of(shop)["seed"] == first + 1
+    judged(shop, 10, "b")
+    assert split_of(shop)["seed"] == first + 2
+    assert split_of(shop, policy={"fresh_holdout": False})["seed"] == first
+    assert split_of(shop, policy={"max_holdout_uses": 11})["seed"] == first
+
+
+def test_a_run_that_is_repeated_keeps_the_split_that_it_wore_out(shop):
+    shop.data([1.0, 2.0])
+    judged(shop, 9, "a")
+    plan = shop.plan()
+    last = PastEvaluation(
+        run_digest=plan.digests["run"],
+        evaluated_at="2026-01-05T00:00:00+00:00",
+        algorithm="logistic",
+        holdout_digest="a",
+        decision="hold",
+        average_precision=0.5,
+    )
+    add_to_history(shop.folder / "models" / "toy", last)
+    assert shop.plan().arguments["data"] == plan.arguments["data"]

@@ -85,6 +85,9 @@ class PolicyConfig(Section):
     max_holdout_uses: Annotated[int, Field(ge=1)] = Field(
         10, description="decisions after which a holdout is called worn"
     )
+    fresh_holdout: bool = Field(
+        True, description="split by random or group anew when the holdout is worn"
+    )
     mitigate: tuple[Mitigation, ...] = Field(
         (),
         description="models trained beside the winner, shown where its audit fails: reweight "

@@ -5,6 +5,7 @@ run that is repeated takes the place of its own line: it decided nothing anew.
 """
 
 import fcntl
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,12 @@ def rows_digest(scored: Any) -> str:
 def holdout_uses(history: Sequence[PastEvaluation], digest: str) -> int:
     """Count the decisions that this holdout was used for, the present one included."""
     return 1 + sum(entry.holdout_digest == digest for entry in history)
+
+
+def worn_holdouts(history: Sequence[PastEvaluation], most: int) -> int:
+    """Count the holdouts that as many decisions went by as are allowed."""
+    uses = Counter(entry.holdout_digest for entry in history)
+    return sum(times >= most for times in uses.values())
 
 
 def overuse(uses: int, most: int) -> str | None:
