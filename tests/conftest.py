@@ -108,3 +108,32 @@ def kserve_models(monkeypatch):
     # KServe reads the command line of whoever imports it.
     monkeypatch.setattr(sys, "argv", sys.argv[:1])
     return [importlib.import_module("kserve.models"), importlib.import_module("kubernetes.client")]
+
+
+@pytest.fixture(scope="module")
+def s3():
+    """Two empty buckets behind a real HTTP server, and a client of it."""
+    import boto3
+    import fsspec
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in settings.items():
+            patch.setenv(key, value)
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        client = boto3.client("s3")
+        client.create_bucket(Bucket="posts")
+        client.create_bucket(Bucket="logs")
+        yield client
+        client.close()
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+    server.stop()

@@ -8,14 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tidegate.config import FeatureConfig, MonitorConfig
-from tidegate.features.featurizer import Featurizer
-from tidegate.models.bundle import write_bundle
-from tidegate.models.catalogue import algorithm
-from tidegate.models.interface import BINARY, Setting
-from tidegate.models.watched import drift_reference
+from tests.toy_bundle import write_toy_bundle
+from tidegate.config import MonitorConfig
 from tidegate.monitoring.check import check_drift, compare_window
-from tidegate.records import LABEL, WEIGHT, Column, DriftReport
+from tidegate.records import Column, DriftReport
 from tidegate.store import read_record, write_table
 
 PYTHON = Path(__file__).resolve().parents[2] / ".venv-monitor" / "bin" / "python"
@@ -51,19 +47,6 @@ class Columns:
         return 1 / (1 + np.exp(-frame.to_numpy()[:, 0]))
 
 
-def reference_of(featurizer, model, columns):
-    frame, labels = posts(400, seed=1)
-    return drift_reference(
-        featurizer,
-        model,
-        frame.assign(**{LABEL: labels, WEIGHT: 1.0}),
-        columns=columns,
-        target=BINARY,
-        max_rows=300,
-        seed=0,
-    )
-
-
 def check(tmp_path, window, engine="alibi"):
     reference = components(400, seed=0)
     write_table(tmp_path / "reference.parquet", reference.assign(score=Columns().score(reference)))
@@ -90,23 +73,12 @@ def posts(rows, seed):
 
 def test_rows_like_those_of_training_have_not_drifted_from_their_bundle(tmp_path):
     columns = (Column(name="text", kind="text"), Column(name="age", kind="numeric"))
-    frame, labels = posts(150, seed=0)
-    featurizer = Featurizer.fit(frame, columns, labels, FeatureConfig(projection_components=4))
-    (tmp_path / "featurizer").mkdir()
-    featurizer.save(tmp_path / "featurizer")
-    logistic = algorithm("logistic")
-    model = logistic.build(logistic.defaults, Setting())
-    model.fit(featurizer.transform(frame), labels, np.ones(len(labels)))
-    manifest = write_bundle(
-        tmp_path / "bundle",
-        name="toy",
-        algorithm="logistic",
-        params=logistic.defaults,
-        model=model,
-        featurizer_folder=tmp_path / "featurizer",
+    manifest = write_toy_bundle(
+        tmp_path,
+        train=posts(150, seed=0),
+        norm=posts(400, seed=1),
         columns=columns,
-        snapshot_digest="d",
-        drift_reference=reference_of(featurizer, model, columns),
+        max_rows=300,
     )
 
     report = check_drift(

@@ -12,13 +12,10 @@ import yaml
 from kfp import dsl
 
 from components.monitor import monitor
-from tidegate.config import FeatureConfig, RunConfig
-from tidegate.features.featurizer import Featurizer
-from tidegate.models.bundle import load_bundle, write_bundle
-from tidegate.models.catalogue import algorithm
-from tidegate.models.interface import BINARY, Setting
-from tidegate.models.watched import drift_reference
-from tidegate.records import LABEL, WEIGHT, Column, MonitorReport
+from tests.toy_bundle import write_toy_bundle
+from tidegate.config import RunConfig
+from tidegate.models.bundle import load_bundle
+from tidegate.records import Column, MonitorReport
 from tidegate.rollout.model_store import ModelStore
 from tidegate.store import read_json, read_record
 
@@ -45,34 +42,14 @@ def violating(frame):
 def workspace(tmp_path_factory):
     """A workspace claim with one released bundle and two days of its payload log."""
     root = tmp_path_factory.mktemp("workspace")
-    frame = posts(150, seed=0)
-    labels = violating(frame)
     columns = (Column(name="text", kind="text"), Column(name="age", kind="numeric"))
-    featurizer = Featurizer.fit(frame, columns, labels, FeatureConfig(projection_components=4))
-    (root / "featurizer").mkdir()
-    featurizer.save(root / "featurizer")
-    logistic = algorithm("logistic")
-    model = logistic.build(logistic.defaults, Setting())
-    model.fit(featurizer.transform(frame), labels, np.ones(len(labels)))
-    norm = posts(400, seed=1)
-    write_bundle(
-        root / "bundle",
-        name="toy",
-        algorithm="logistic",
-        params=logistic.defaults,
-        model=model,
-        featurizer_folder=root / "featurizer",
+    train, norm = posts(150, seed=0), posts(400, seed=1)
+    write_toy_bundle(
+        root,
+        train=(train, violating(train)),
+        norm=(norm, violating(norm)),
         columns=columns,
-        snapshot_digest="d",
-        drift_reference=drift_reference(
-            featurizer,
-            model,
-            norm.assign(**{LABEL: violating(norm), WEIGHT: 1.0}),
-            columns=columns,
-            target=BINARY,
-            max_rows=300,
-            seed=0,
-        ),
+        max_rows=300,
     )
     ModelStore(root / "models").release(root / "bundle", run_digest="r")
     bundle = load_bundle(root / "bundle")

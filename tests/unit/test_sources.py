@@ -111,34 +111,6 @@ def test_an_unknown_file_system_is_bad_input():
         read_source(["nowhere://bucket/a.parquet"])
 
 
-@pytest.fixture(scope="module")
-def s3():
-    """A bucket behind a real HTTP server."""
-    import boto3
-    import fsspec
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for key, value in settings.items():
-            patch.setenv(key, value)
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
-        client = boto3.client("s3")
-        client.create_bucket(Bucket="posts")
-        yield client
-        client.close()
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
-    server.stop()
-
-
 def test_parquet_is_read_from_s3(s3, tmp_path):
     local = _write(tmp_path, "a.parquet")
     s3.upload_file(local, "posts", "2024/a.parquet")

@@ -7,15 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tidegate.config import FeatureConfig, MonitorConfig, PolicyConfig
+from tests.toy_bundle import write_toy_bundle
+from tidegate.config import MonitorConfig, PolicyConfig
 from tidegate.errors import BadInput
-from tidegate.features.featurizer import Featurizer
-from tidegate.models.bundle import DRIFT_REFERENCE, load_bundle, write_bundle
-from tidegate.models.catalogue import algorithm
-from tidegate.models.interface import BINARY, Setting
-from tidegate.models.watched import drift_reference
+from tidegate.models.bundle import DRIFT_REFERENCE, load_bundle
 from tidegate.monitoring.watch import PAGE, REPORT, STATE, check_log, signals_from
-from tidegate.records import LABEL, WEIGHT, Column, MonitorReport
+from tidegate.records import Column, MonitorReport
 from tidegate.store import read_record
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -46,32 +43,13 @@ def posts(rows, seed, prevalence=0.5, age=30.0):
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bundle")
-    frame, labels = posts(300, seed=0)
-    featurizer = Featurizer.fit(frame, COLUMNS, labels, FeatureConfig(projection_components=3))
-    (folder / "featurizer").mkdir()
-    featurizer.save(folder / "featurizer")
-    logistic = algorithm("logistic")
-    model = logistic.build(logistic.defaults, Setting())
-    model.fit(featurizer.transform(frame), labels, np.ones(len(labels)))
-    norm, known = posts(1500, seed=1)
-    write_bundle(
-        folder / "bundle",
-        name="toy",
-        algorithm="logistic",
-        params=logistic.defaults,
-        model=model,
-        featurizer_folder=folder / "featurizer",
+    write_toy_bundle(
+        folder,
+        train=posts(300, seed=0),
+        norm=posts(1500, seed=1),
         columns=COLUMNS,
-        snapshot_digest="d",
-        drift_reference=drift_reference(
-            featurizer,
-            model,
-            norm.assign(**{LABEL: known, WEIGHT: 1.0}),
-            columns=COLUMNS,
-            target=BINARY,
-            max_rows=1500,
-            seed=0,
-        ),
+        max_rows=1500,
+        components=3,
     )
     return folder / "bundle"
 
