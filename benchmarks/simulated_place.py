@@ -4,8 +4,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tidegate.errors import Conflict
 from tidegate.records import Observed, ReleaseEvent, ReleaseState, Traffic
-from tidegate.rollout.backend import Conflict
 from tidegate.rollout.release_log import event_id
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

@@ -11,6 +11,7 @@ import pandas as pd
 from year_model import Archive, Floats, Learnt, Settings
 
 from tidegate.config import MonitorConfig, PolicyConfig, TriggerConfig
+from tidegate.errors import Conflict
 from tidegate.evaluation.crossfit import Rows
 from tidegate.evaluation.objectives import Choice, choose
 from tidegate.evaluation.prior_shift import estimate_prior_shift
@@ -18,7 +19,7 @@ from tidegate.evaluation.sequential import difference_above, is_shown, share_abo
 from tidegate.evaluation.threshold import empirical_threshold
 from tidegate.monitoring.detection import check_level, detect_drift
 from tidegate.monitoring.open_tests import OpenTests
-from tidegate.monitoring.trigger import Conflict, ended, pull, settled
+from tidegate.monitoring.trigger import ended, pull, settled
 from tidegate.records import COMPONENT_PREFIX, SCORE, RemedyRequest, Signal, TriggerState
 
 NEVER = float("inf")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from tidegate.errors import BadInput
+from tidegate.errors import BadInput, Conflict
 
 if TYPE_CHECKING:
     from tidegate.config import TriggerConfig
@@ -138,7 +138,7 @@ def _is_over(out: Path) -> bool:
 
 def _tell(store: "TriggerStore", name: str, *, replaced_model: bool) -> None:
     """Take the end of a request down, however many others write at the same time."""
-    from tidegate.monitoring.trigger import Conflict, ended
+    from tidegate.monitoring.trigger import ended
 
     while True:
         state, revision = store.read()

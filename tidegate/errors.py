@@ -1,4 +1,7 @@
-"""The one exception that means "your input": the command line turns it into exit code 2."""
+"""The two exceptions of our own: input that a user can mend, and a write that came too late.
+
+The command line turns the first into exit code 2; whoever wrote second reads again.
+"""
 
 
 class BadInput(Exception):
@@ -23,3 +26,7 @@ class BadInput(Exception):
     def __str__(self) -> str:
         """Return one line: where, what, and how to mend it."""
         return " ".join(f"{self.where}: {self.problem}; {self.mend}".split())
+
+
+class Conflict(Exception):
+    """What was to be replaced was changed by somebody else since it was read; read it again."""

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.config import TriggerConfig
-from tidegate.monitoring.trigger import Conflict, decide, ended, pull, repeat, settled
+from tidegate.errors import Conflict
+from tidegate.monitoring.trigger import decide, ended, pull, repeat, settled
 from tidegate.records import Signal, TriggerState
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)

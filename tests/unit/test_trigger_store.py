@@ -7,8 +7,7 @@ import pytest
 
 from tests.fake_kubernetes import FakeKubernetes
 from tidegate.cluster_api import CONFIG_MAPS, ClusterApi
-from tidegate.errors import BadInput
-from tidegate.monitoring.trigger import Conflict
+from tidegate.errors import BadInput, Conflict
 from tidegate.monitoring.trigger_store import ConfigMapStore, FileStore, page
 from tidegate.records import RemedyRequest, TriggerState
 

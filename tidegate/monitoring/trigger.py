@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Protocol
 
 from tidegate.config import Remedy, TriggerConfig
+from tidegate.errors import Conflict
 from tidegate.records import Cause, RemedyRequest, Signal, TriggerState, TriggerVerdict
 from tidegate.store import digest_json
 
@@ -41,10 +42,6 @@ _PLANNED = frozenset({"schedule", "new_labels", "hand"})
 _SIGNALS_TOLD, _REQUESTS_TOLD, _MOST_WAITING = 1000, 100, 50
 _TRIES = 20
 _RUNS = "retrain-"
-
-
-class Conflict(Exception):
-    """The state was changed by somebody else since it was read."""
 
 
 class TriggerStore(Protocol):

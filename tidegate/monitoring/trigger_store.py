@@ -14,8 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from tidegate.cluster_api import CONFIG_MAPS, ClusterApi, ClusterError
-from tidegate.errors import BadInput
-from tidegate.monitoring.trigger import Conflict
+from tidegate.errors import BadInput, Conflict
 from tidegate.records import RemedyRequest, TriggerState
 from tidegate.store import read_json, write_json
 

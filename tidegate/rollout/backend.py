@@ -9,10 +9,6 @@ from typing import Protocol
 from tidegate.records import Observed, ReleaseEvent, ReleaseState, StepAnalysis, Traffic
 
 
-class Conflict(Exception):
-    """The state was changed by somebody else since it was read; read it again."""
-
-
 class ReleaseBackend(Protocol):
     """Keeps a release's state, its lease and its log, and moves traffic."""
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Literal
 
 from tidegate.config import RolloutConfig
-from tidegate.errors import BadInput
+from tidegate.errors import BadInput, Conflict
 from tidegate.records import Finding, Observed, ReleaseState, StepAnalysis
-from tidegate.rollout.backend import Analyst, Conflict, ReleaseBackend
+from tidegate.rollout.backend import Analyst, ReleaseBackend
 from tidegate.rollout.transitions import Step, next_state, seconds_since
 
 logger = logging.getLogger(__name__)

@@ -18,9 +18,8 @@ from tidegate.cluster_api import (
     load_configuration,
 )
 from tidegate.config import RunConfig
-from tidegate.errors import BadInput
+from tidegate.errors import BadInput, Conflict
 from tidegate.records import Observed, ReleaseEvent, ReleaseState, Traffic
-from tidegate.rollout.backend import Conflict
 from tidegate.rollout.controller import command
 from tidegate.rollout.inference_service import Document, Mode, deployment_name, version_of
 from tidegate.rollout.kserve_status import (

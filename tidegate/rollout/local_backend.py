@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Protocol
 
+from tidegate.errors import Conflict
 from tidegate.records import Observed, ReleaseEvent, ReleaseState, Traffic
-from tidegate.rollout.backend import Conflict
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.model_store import ModelStore
 from tidegate.store import read_json, write_json

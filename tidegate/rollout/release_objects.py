@@ -10,8 +10,8 @@ import math
 from datetime import UTC, datetime, timedelta
 
 from tidegate.cluster_api import CONFIG_MAPS, EVENTS, LEASES, ClusterApi, ClusterError
+from tidegate.errors import Conflict
 from tidegate.records import ReleaseEvent, ReleaseState
-from tidegate.rollout.backend import Conflict
 from tidegate.rollout.inference_service import Document
 from tidegate.rollout.release_log import event_id
 

@@ -14,8 +14,8 @@ from tests.cluster.api_server.conftest import NAMESPACE, eventually
 from tests.cluster.kserve.conftest import CONFIG, KEPT, NEW, OLD, state
 from tests.unit.manifests.rendering import needs_kubectl
 from tidegate.cluster_api import INFERENCE_SERVICES, ClusterApi, ClusterError, Resource
+from tidegate.errors import Conflict
 from tidegate.records import ReleaseEvent, Traffic
-from tidegate.rollout.backend import Conflict
 from tidegate.rollout.inference_service import build_inference_service, build_spec, deployment_name
 from tidegate.rollout.kserve_backend import KServeBackend
 from tidegate.rollout.kserve_status import serving_deployments

@@ -7,9 +7,8 @@ import pytest
 
 from tests.cluster.kserve.conftest import CONFIG, KEPT, KEY, NEW, OLD, state
 from tests.fake_kubernetes import Fault
-from tidegate.errors import BadInput
+from tidegate.errors import BadInput, Conflict
 from tidegate.records import Finding, ReleaseEvent, StepAnalysis, Traffic
-from tidegate.rollout.backend import Conflict
 from tidegate.rollout.kserve_backend import KServeBackend
 from tidegate.rollout.release_log import ReleaseLog
 from tidegate.rollout.release_objects import MOST_STATE_BYTES

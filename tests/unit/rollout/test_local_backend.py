@@ -8,8 +8,8 @@ from benchmarks.simulated_place import START, Killed
 from tests.unit.rollout.scene import ToldAnalyst
 from tests.unit.test_model_store import build, version
 from tidegate.config import RolloutConfig
+from tidegate.errors import Conflict
 from tidegate.records import Traffic
-from tidegate.rollout.backend import Conflict
 from tidegate.rollout.controller import Controller
 from tidegate.rollout.local_backend import LocalBackend
 from tidegate.rollout.model_store import ModelStore
