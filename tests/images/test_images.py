@@ -203,3 +203,16 @@ def test_the_drift_check_tells_a_moved_window_from_one_that_did_not(podman, imag
             mounts=[run],
         )
         assert read_record(run / f"{name}.json", DriftReport).drifted == (name == "moved")
+
+
+def test_the_server_can_log_to_an_object_store(podman, images):
+    script = (
+        "import pyarrow.parquet\n"
+        "from tidegate.serving.log_layout import open_log_folder\n"
+        "open_log_folder('s3://logs/payload')\n"
+        "print('opened')"
+    )
+    opened = podman.run(
+        images["serving"], "-c", script, options=["--entrypoint", "python"], check=False
+    )
+    assert opened.stdout == "opened\n", opened.stderr[-2000:]

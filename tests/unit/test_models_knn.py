@@ -3,7 +3,7 @@ import pytest
 import scipy.sparse as sp
 
 from tidegate.features.blocks import Blocks, blocks_of
-from tidegate.models import knn
+from tidegate.models import neighbours
 from tidegate.models.interface import Setting
 from tidegate.models.knn import KNN
 from tidegate.models.quality import average_precision
@@ -35,7 +35,7 @@ def test_an_index_of_clusters_finds_what_the_exact_one_does(monkeypatch, tmp_pat
         for part in clouds(300, seed=1)
     )
     exact = fitted(blocks_of(X, family="embedding"), y)
-    monkeypatch.setattr(knn, "EXACT_ROWS", 100)
+    monkeypatch.setattr(neighbours, "EXACT_ROWS", 100)
     clustered = fitted(blocks_of(X, family="embedding"), y)
     assert reached(clustered, unseen, truth) == pytest.approx(
         reached(exact, unseen, truth), abs=0.01

@@ -25,7 +25,7 @@ DRIFT_REFERENCE = "drift_reference.parquet"
 PROBE_TOLERANCE = 1e-6
 _MANIFEST = "bundle.json"
 _FEATURIZER, _MODEL = "featurizer", "model"
-_LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu", "faiss-cpu")
+_LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu")
 # What makes two bundles the same: everything but when, where and under what name they were made.
 _NOT_CONTENT = {"name", "version", "created_at", "libraries", "probe_scores", "source_digest"}
 _ADDED = ("rule", "history")

@@ -1,4 +1,4 @@
-"""k nearest neighbours by cosine on embeddings (faiss), their votes calibrated.
+"""k nearest neighbours by cosine on embeddings, their votes calibrated.
 
 A neighbour votes with its sample weight, the nearer the more; the nearest `k` units of weight
 vote, so that a row of weight three is three rows. What the votes are worth is learned from the
@@ -7,7 +7,6 @@ training rows themselves, each judged by its neighbours but not by itself.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,24 +25,21 @@ from tidegate.models.interface import (
     Weights,
 )
 from tidegate.models.nearness import Nearness
+from tidegate.models.neighbours import NeighbourIndex, Vectors, build_index
 from tidegate.models.quality import cross_entropy, curve_point
 from tidegate.models.selection import counted_rows
 from tidegate.models.target import indicators_of
 from tidegate.records import Params, Target
 
-#: Above this an index of clusters answers faster than all rows one by one.
-EXACT_ROWS = 5000
 #: Training rows that are judged by their neighbours to calibrate votes.
 CALIBRATION_ROWS = 4000
 
 # Light rows are looked up beyond the k nearest, so many times k.
 _REACH = 4
-_PROBED_SHARE = 0.1
 _SAME_POINT = 1e-5
-_INDEX, _ROWS = "neighbours.faiss", "votes.npz"
+_INDEX, _ROWS = "neighbours.npz", "votes.npz"
 
 Floats = npt.NDArray[np.float64]
-Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -81,8 +77,7 @@ class NearestModel:
         self._nearness = nearness
         self._target = setting.target
         self._seed = setting.seed
-        self._threads = setting.threads
-        self._index: Any = None
+        self._index = build_index(np.empty((0, 0), dtype=np.float32), seed=0)
         self._answers: Floats = np.empty((0, 0))
         self._weight: Floats = np.empty(0)
         self._calibration: Floats = np.empty((0, 2))
@@ -99,7 +94,7 @@ class NearestModel:
         asked = indicators_of(self._target, y)
         self._nearness.fit(X, asked, sample_weight, seed=self._seed)
         vectors = self._nearness.vectors(X)
-        self._index = _built_index(vectors, seed=self._seed, threads=self._threads)
+        self._index = build_index(vectors, seed=self._seed)
         self._answers, self._weight = asked.astype(np.float64), sample_weight.astype(np.float64)
         judged = np.arange(len(y))
         if len(y) > CALIBRATION_ROWS:
@@ -121,12 +116,9 @@ class NearestModel:
 
     def _votes(self, vectors: Vectors, *, of_themselves: bool) -> Floats:
         """Return the smoothed share of votes for each question, shape (rows, questions)."""
-        import faiss
-
-        faiss.omp_set_num_threads(self._threads)
-        reach = min(self._index.ntotal, _REACH * self._voting.k)
-        cosine, place = self._index.search(vectors, reach)
-        cosine = cosine.astype(np.float64)
+        reach = min(len(self._answers), _REACH * self._voting.k)
+        found, place = self._index.nearest(vectors, reach)
+        cosine = found.astype(np.float64)
         weight = np.where(place >= 0, self._weight[place], 0.0)
         if of_themselves:
             # Copies of a row would tell its label; they are left out with it.
@@ -156,10 +148,8 @@ class NearestModel:
         return outputs
 
     def save(self, folder: Path) -> None:
-        """Write the index in faiss's own format, and the rows' answers and weights as npz."""
-        import faiss
-
-        faiss.write_index(self._index, str(folder / _INDEX))
+        """Write the index, and the rows' answers and weights, as npz."""
+        np.savez(folder / _INDEX, **vars(self._index))
         self._nearness.save(folder)
         np.savez(
             folder / _ROWS,
@@ -172,9 +162,7 @@ class NearestModel:
 
     @classmethod
     def load(cls, folder: Path) -> "NearestModel":
-        """Read what `save` wrote; it scores with one thread."""
-        import faiss
-
+        """Read what `save` wrote."""
         with np.load(folder / _ROWS, allow_pickle=False) as arrays:
             k, temperature, prior = arrays["voting"].tolist()
             target = Target.model_validate_json(str(arrays["target"]))
@@ -183,29 +171,9 @@ class NearestModel:
             model._answers = arrays["answers"].astype(np.float64)
             model._weight = arrays["weight"]
             model._calibration = arrays["calibration"]
-        model._index = faiss.read_index(str(folder / _INDEX))
+        with np.load(folder / _INDEX, allow_pickle=False) as arrays:
+            model._index = NeighbourIndex(**arrays)
         return model
-
-
-def _built_index(vectors: Vectors, *, seed: int, threads: int) -> Any:
-    """Return an index by inner product: exact for few rows, else clusters, a tenth of them read."""
-    import faiss
-
-    faiss.omp_set_num_threads(threads)
-    rows, width = vectors.shape
-    index: Any
-    if rows <= EXACT_ROWS:
-        index = faiss.IndexFlatIP(width)
-    else:
-        clusters = int(4 * np.sqrt(rows))
-        index = faiss.IndexIVFFlat(
-            faiss.IndexFlatIP(width), width, clusters, faiss.METRIC_INNER_PRODUCT
-        )
-        index.cp.seed, index.cp.min_points_per_centroid = seed, 1
-        index.nprobe = max(1, int(clusters * _PROBED_SHARE))
-        index.train(vectors)
-    index.add(vectors)
-    return index
 
 
 def _log_odds(votes: Floats) -> Floats:
@@ -257,6 +225,6 @@ KNN = Algorithm(
         "beside": 0.3,
     },
     resources=Resources(cpu=1, memory_gib=4.0),
-    preload=("faiss", "sklearn.linear_model"),
+    preload=("sklearn.linear_model", "sklearn.cluster"),
     relative_cost=2.0,
 )
