@@ -21,9 +21,10 @@ setup: .venv/.done .venv-monitor/.done
 	.venv-monitor/bin/python -m pip check
 	touch $@
 
-# Two processes, each with whole files: many tests wait for processes of their own.
+# Two processes, each with whole files: many tests wait for processes of their own. In the order of
+# the folders, whole runs come before unit tests, and nobody waits for one long file at the end.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .
