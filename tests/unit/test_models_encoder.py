@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from tidegate.config import QuantizeConfig
 from tidegate.errors import BadInput
 from tidegate.features.blocks import Blocks
 from tidegate.features.encoders import read_encoder
@@ -129,9 +130,10 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         fitted(str(tmp_path / "none"))
 
 
-def quantized_with(folder, max_loss):
+def quantized_with(folder, max_loss, *, while_learning=False):
     X, y = posts(seed=1)
-    setting = Setting(encoder=folder, max_quantization_loss=max_loss)
+    quantize = max_loss and QuantizeConfig(max_loss=max_loss, while_learning=while_learning)
+    setting = Setting(encoder=folder, quantize=quantize)
     evaluation = Evaluation(X, y, np.ones(len(y)), lambda point: None)
     train, labels = posts()
     return ENCODER.build(TOY, setting).fit(train, labels, np.ones(len(labels)), evaluation)
@@ -152,6 +154,47 @@ def test_int8_weights_that_lose_little_serve_and_say_what_they_lost(toy_encoder,
     assert (tmp_path / "model.onnx").stat().st_size == told.int8_bytes
     np.testing.assert_array_equal(ENCODER.load(tmp_path).predict_proba(X)[:, 1], rough)
     assert whole.quantization is None
+
+
+def test_rounding_while_learning_computes_what_the_int8_graph_will(toy_encoder):
+    import torch
+
+    from tidegate.models.encoder_shape import shape_of
+    from tidegate.models.onnx_encoder import graph_of, quantized, scoring_session
+    from tidegate.models.torch_encoder import Encoder, as_arrays, read_weights
+
+    pretrained = read_encoder(toy_encoder)
+    shape = shape_of(pretrained)
+    torch.manual_seed(0)
+    rounded = Encoder(shape, 2, 0.0, first=0, rounded=True).eval()
+    read_weights(rounded, pretrained)
+    exact = Encoder(shape, 2, 0.0, first=0).eval()
+    exact.load_state_dict(rounded.state_dict())
+    session = scoring_session(quantized(graph_of(shape, as_arrays(exact))))
+    off = {"rounded": 0.0, "exact": 0.0}
+    for length in range(3, 12):
+        ids = np.arange(1, length + 1, dtype=np.int64)[None] % shape.vocabulary
+        segments, present = np.zeros_like(ids), np.ones(ids.shape, dtype=bool)
+        served = session.run(None, {"ids": ids, "segments": segments, "present": present})[0]
+        batch = {
+            "tokens": torch.from_numpy(ids),
+            "segments": torch.from_numpy(segments),
+            "present": torch.from_numpy(present),
+        }
+        for name, encoder in (("rounded", rounded), ("exact", exact)):
+            logits = encoder(batch).detach().numpy()
+            off[name] += float(np.abs(logits - served).mean())
+    assert off["rounded"] < 0.1 * off["exact"]
+
+
+def test_what_was_learned_with_rounding_serves_in_int8_and_its_loss_is_against_the_float_graph(
+    toy_encoder,
+):
+    X, y = posts(seed=1)
+    model = quantized_with(toy_encoder, 0.05, while_learning=True)
+    assert model.quantization.kept
+    assert abs(model.quantization.average_precision_lost) < 0.05
+    assert average_precision_score(y, model.predict_proba(X)[:, 1]) > 0.8
 
 
 def test_an_int8_score_does_not_depend_on_the_rows_beside_it(toy_encoder):

@@ -15,7 +15,7 @@ from tidegate.config.policy import CascadeConfig, CostConfig, Mitigation, Policy
 from tidegate.config.report import ReportConfig
 from tidegate.config.rollout import ExperimentConfig, OpsConfig, QualityConfig, RolloutConfig
 from tidegate.config.run import RunConfig, load_config
-from tidegate.config.search import SearchConfig
+from tidegate.config.search import QuantizeConfig, SearchConfig
 from tidegate.config.section import Section
 from tidegate.config.serving import ExplorationConfig, PayloadLogConfig, ServingConfig
 
@@ -38,6 +38,7 @@ __all__ = [
     "Pool",
     "PublishedSplit",
     "QualityConfig",
+    "QuantizeConfig",
     "Remedy",
     "ReportConfig",
     "RolloutConfig",

@@ -20,6 +20,9 @@ class QuantizeConfig(Section):
     max_loss: Annotated[float, Field(ge=0, le=1)] = Field(
         0.005, description="of the validation's average precision; a graph that loses more stays"
     )
+    while_learning: bool = Field(
+        False, description="round weights and activations during the fine-tuning too"
+    )
 
 
 class SearchConfig(Section):
@@ -80,11 +83,6 @@ class SearchConfig(Section):
     )
     median_stop_min_trials: Annotated[int, Field(ge=1)] = 3
     median_stop_start_step: Annotated[int, Field(ge=1)] = 4
-
-    @property
-    def max_quantization_loss(self) -> float | None:
-        """What int8 weights may cost; None where they are not asked for."""
-        return None if self.quantize is None else self.quantize.max_loss
 
     @model_validator(mode="before")
     @classmethod

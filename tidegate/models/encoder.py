@@ -147,6 +147,7 @@ class EncoderModel:
             logit_count(self._target),
             float(self._params["dropout"]),
             first=max(0, shape.layers - trained),
+            rounded=self._setting.quantize is not None and self._setting.quantize.while_learning,
         )
         read_weights(encoder, pretrained)
         encoder.start_head_at(self._target, y, weight)
@@ -218,11 +219,14 @@ class EncoderModel:
         """
         from tidegate.models.onnx_encoder import quantized, scoring_session
 
-        most = self._setting.max_quantization_loss
-        if most is None:
+        if self._setting.quantize is None:
             return logits
+        threads, most = self._setting.threads, self._setting.quantize.max_loss
+        if self._setting.quantize.while_learning:
+            # What was seen while learning is rounded; the graph as it is may still serve.
+            logits = self._logits(scoring_session(self._graph, threads), tokens, one_by_one=False)
         graph = quantized(self._graph)
-        rough = self._logits(scoring_session(graph, self._setting.threads), tokens, one_by_one=True)
+        rough = self._logits(scoring_session(graph, threads), tokens, one_by_one=True)
         reached = [
             measured(
                 self._target,
@@ -267,7 +271,7 @@ class EncoderModel:
         report_seconds = pace.upper * validation_rows
         # Afterwards the whole graph scores validation once more, not the trained layers alone.
         final_seconds = (pace.lower + pace.upper) * validation_rows + _WRITING_SECONDS
-        if self._setting.max_quantization_loss is not None:
+        if self._setting.quantize is not None:
             final_seconds *= 1 + _INT8_TIMES
         spent = time.monotonic() - started + pace.lower * (rows + validation_rows)
         left = (1 - RESERVED_SHARE) * (self._setting.seconds or 0.0)

@@ -8,6 +8,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tidegate.config import QuantizeConfig
 from tidegate.features.blocks import Blocks
 from tidegate.records import CurvePoint, Params, Target
 
@@ -81,9 +82,9 @@ class Setting:
         URI of the text encoder; that of an installed package if None.
     device : Device
         Where nets train.
-    max_quantization_loss : float, optional
-        What int8 weights may cost of the validation's average precision, where a model can have
-        them; it then keeps a `tidegate.records.Quantization` as `quantization`. None: not tried.
+    quantize : QuantizeConfig, optional
+        What int8 weights may cost, where a model can have them; it then keeps a
+        `tidegate.records.Quantization` as `quantization`. None: not tried.
     state : Path, optional
         Folder that only a resumable algorithm knows; see `Algorithm`.
     """
@@ -94,7 +95,7 @@ class Setting:
     seconds: float | None = None
     encoder: str | None = None
     device: Device = "auto"
-    max_quantization_loss: float | None = None
+    quantize: QuantizeConfig | None = None
     state: Path | None = None
 
 

@@ -39,6 +39,33 @@ _ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "relu": functional.relu,
 }
 _THREE = ("query", "key", "value")
+_LEAST_STEP = 1e-12
+
+
+class RoundedLinear(nn.Linear):  # type: ignore[misc]
+    """A linear layer as int8 arithmetic computes it, which learns as if nothing were rounded.
+
+    Weights are rounded to 7 bits an output, activations to 8 bits of the batch's range, as the
+    graph of `tidegate.models.onnx_encoder.quantized` does. The gradient passes the rounding by.
+
+    References
+    ----------
+    Jacob et al., "Quantization and training of neural networks for efficient
+    integer-arithmetic-only inference", CVPR 2018.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the layer's output."""
+        with torch.autocast(x.device.type, enabled=False):
+            x, seen = x.float(), x.detach().float()
+            low, high = seen.min().clamp(max=0.0), seen.max().clamp(min=0.0)
+            step = ((high - low) / 255).clamp(min=_LEAST_STEP)
+            zero = (-low / step).round().to(torch.int32)
+            inputs = torch.fake_quantize_per_tensor_affine(x, step, zero, 0, 255)
+            steps = (self.weight.detach().abs().amax(1) / 64).clamp(min=_LEAST_STEP)
+            nought = torch.zeros_like(steps, dtype=torch.int32)
+            weight = torch.fake_quantize_per_channel_affine(self.weight, steps, nought, 0, -64, 64)
+            return functional.linear(inputs, weight, self.bias)
 
 
 class LowRank(nn.Module):  # type: ignore[misc]
@@ -64,14 +91,16 @@ class LowRank(nn.Module):  # type: ignore[misc]
 class Layer(nn.Module):  # type: ignore[misc]
     """Self-attention and a feed-forward net, each with its residual and norm."""
 
-    def __init__(self, shape: EncoderShape, dropout: float) -> None:
+    def __init__(
+        self, shape: EncoderShape, dropout: float, linear: type[nn.Linear] = nn.Linear
+    ) -> None:
         super().__init__()
         self.heads = shape.heads
-        self.attention: nn.Module = nn.Linear(shape.width, 3 * shape.width)
-        self.attended = nn.Linear(shape.width, shape.width)
+        self.attention: nn.Module = linear(shape.width, 3 * shape.width)
+        self.attended = linear(shape.width, shape.width)
         self.attended_norm = nn.LayerNorm(shape.width, eps=shape.epsilon)
-        self.inner = nn.Linear(shape.width, shape.inner_width)
-        self.outer = nn.Linear(shape.inner_width, shape.width)
+        self.inner = linear(shape.width, shape.inner_width)
+        self.outer = linear(shape.inner_width, shape.width)
         self.outer_norm = nn.LayerNorm(shape.width, eps=shape.epsilon)
         self.drop = nn.Dropout(dropout)
         self.activation = _ACTIVATIONS[shape.activation]
@@ -126,17 +155,29 @@ class Encoder(nn.Module):  # type: ignore[misc]
         In the trained layers and before the head.
     first : int
         The first layer that is trained; those below are frozen.
+    rounded : bool
+        Whether every product is computed as int8 weights would.
     """
 
-    def __init__(self, shape: EncoderShape, outputs: int, dropout: float, first: int) -> None:
+    def __init__(
+        self,
+        shape: EncoderShape,
+        outputs: int,
+        dropout: float,
+        first: int,
+        *,
+        rounded: bool = False,
+    ) -> None:
         super().__init__()
+        linear = RoundedLinear if rounded else nn.Linear
         self.shape, self.first = shape, first
         self.embeddings = Embeddings(shape)
         self.layers = nn.ModuleList(
-            Layer(shape, dropout if number >= first else 0.0) for number in range(shape.layers)
+            Layer(shape, dropout if number >= first else 0.0, linear)
+            for number in range(shape.layers)
         )
         self.drop = nn.Dropout(dropout)
-        self.head = nn.Linear(shape.width, outputs)
+        self.head = linear(shape.width, outputs)
         nn.init.normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
         for layer in self.layers[:first]:

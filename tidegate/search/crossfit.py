@@ -69,7 +69,7 @@ def crossfit(
                 seconds=seconds,
                 encoder=config.encoder,
                 device=config.device,
-                max_quantization_loss=config.max_quantization_loss,
+                quantize=config.quantize,
             ),
             out=parts / f"{number}.npz",
         )

@@ -315,7 +315,7 @@ def _command(plan: ExperimentPlan) -> list[str]:
     hyperparameters = [
         f"{name}=${{trialParameters.{name}}}" for name in plan.algorithm.search_space
     ]
-    loss = plan.search.max_quantization_loss
+    int8 = plan.search.quantize
     more = []
     if plan.search.strategy == "hyperband":
         _, whole = _bracket(plan)
@@ -330,7 +330,7 @@ def _command(plan: ExperimentPlan) -> list[str]:
         *("--threads", str(plan.algorithm.resources.cpu)),
         *(("--encoder", plan.search.encoder) if plan.search.encoder else ()),
         *(("--device", plan.search.device) if plan.search.device != "auto" else ()),
-        *(() if loss is None else ("--quantize", str(loss))),
+        *(() if int8 is None else ("--quantize", int8.model_dump_json())),
         *more,
         *("--out", f"{WORKSPACE}/{plan.folder}/${{trialParameters.trial_name}}"),
         *hyperparameters,

@@ -176,7 +176,7 @@ class _Search:
                 seconds=turn.seconds,
                 encoder=self._config.encoder,
                 device=self._config.device,
-                max_quantization_loss=self._config.max_quantization_loss,
+                quantize=self._config.quantize,
             ),
             features_folder=self._features_folder,
             out=self._folder(number),

@@ -67,7 +67,7 @@ def mitigate(
                 seconds=seconds / len(recipes),
                 encoder=config.encoder,
                 device=config.device,
-                max_quantization_loss=config.max_quantization_loss,
+                quantize=config.quantize,
             ),
             out=out / MITIGATED / name,
         )

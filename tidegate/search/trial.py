@@ -15,6 +15,7 @@ from typing import get_args
 import numpy as np
 
 from tidegate import store
+from tidegate.config import QuantizeConfig
 from tidegate.errors import BadInput
 from tidegate.features.blocks import Blocks
 from tidegate.features.matrices import load_features
@@ -200,7 +201,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=float, help="how long the whole trial may take")
     parser.add_argument("--encoder", help="folder that the algorithm encoder starts from")
     parser.add_argument("--device", choices=get_args(Device), default="auto")
-    parser.add_argument("--quantize", type=float, help="what int8 weights may lose of precision")
+    parser.add_argument("--quantize", type=QuantizeConfig.model_validate_json, metavar="JSON")
     parser.add_argument("--state", type=Path, help="folder that a resumable algorithm goes on from")
     parser.add_argument("words", nargs="*", metavar="name=value", help="hyperparameters")
     chosen = parser.parse_args(arguments)
@@ -216,7 +217,7 @@ def main(arguments: Sequence[str]) -> int:
             seconds=chosen.seconds,
             encoder=chosen.encoder,
             device=chosen.device,
-            max_quantization_loss=chosen.quantize,
+            quantize=chosen.quantize,
             state=chosen.state,
         )
     except BadInput as problem:
