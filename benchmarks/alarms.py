@@ -1,9 +1,13 @@
 """False alarms a year on streams where nothing changes, and how soon known changes are found.
 
     python benchmarks/alarms.py [--years 40] [--runs 20] [--rows 200] [--processes 2]
+    python benchmarks/alarms.py --seasonal --years 10 --runs 0
+    .venv-monitor/bin/python benchmarks/alarms.py --engine alibi
 
 Every simulated year has a reference of its own, weekly windows, and checks over the latest one and
-the latest four, each of them a whole `detect_drift`. The last line is one JSON object.
+the latest four, each of them a whole `detect_drift`. `--seasonal` has windows of a day, checks over
+one and seven, and a share of violating posts that follows the hour and the weekend; the reference
+is thinned to the window's season, as the monitor does it. The last line is one JSON object.
 """
 
 import argparse
@@ -13,25 +17,28 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
 from tidegate.config import MonitorConfig
-from tidegate.monitoring.detection import check_level, detect_drift
+from tidegate.monitoring.detection import Engine, check_level, detect_drift
 from tidegate.monitoring.open_tests import OpenTests
+from tidegate.monitoring.reference import matching_rows
 
-CONFIG = MonitorConfig(
+WEEKLY = MonitorConfig(
     engine="open", window_days=7, scales=(1, 4), false_alarms_per_year=1.0, max_rows=150
 )
-WINDOWS, REFERENCE_ROWS, COMPONENTS, HOSTS = 52, 2000, 8, 500
+DAILY = WEEKLY.model_copy(update={"window_days": 1.0, "scales": (1, 7)})
+DAYS, REFERENCE_DAYS, REFERENCE_ROWS, COMPONENTS, HOSTS = 364, 30, 2000, 8, 500
+MONDAY = pd.Timestamp("2026-01-05", tz="UTC")
 MIXING = np.eye(COMPONENTS) + 0.3 * np.random.default_rng(9).normal(size=(COMPONENTS, COMPONENTS))
 FREQUENT = 1 / np.arange(1, HOSTS + 1) ** 1.1
 
 
-def rows(rng: np.random.Generator, count: int, *, prevalence: float = 0.3) -> pd.DataFrame:
+def rows(rng: np.random.Generator, count: int, *, prevalence: Any = 0.3) -> pd.DataFrame:
     """Draw rows that are hard on approximations.
 
     Dependent components, a score, a heavy-tailed number with gaps and ties, one that is nearly
@@ -48,6 +55,15 @@ def rows(rng: np.random.Generator, count: int, *, prevalence: float = 0.3) -> pd
     frame["category_lang"] = rng.choice(list("abcdef"), count, p=[0.5, 0.2, 0.15, 0.1, 0.04, 0.01])
     frame["category_host"] = rng.choice(HOSTS, count, p=FREQUENT / FREQUENT.sum()).astype(str)
     return frame
+
+
+def seasonal(rng: np.random.Generator, count: int, *, first: int, days: int) -> pd.DataFrame:
+    """Draw rows of some days; more posts violate in the evening and at the weekend."""
+    at = np.sort(first + rng.integers(days, size=count) + rng.beta(4, 2, count))
+    evening = np.sin(np.pi * (at % 1)) ** 4
+    prevalence = 0.2 + 0.1 * evening + 0.15 * (at.astype(int) % 7 >= 5)
+    frame = rows(rng, count, prevalence=prevalence)
+    return frame.assign(time=MONDAY + pd.to_timedelta(at, unit="D"))
 
 
 def shifted(rng: np.random.Generator, count: int, *, column: str, by: float) -> pd.DataFrame:
@@ -97,25 +113,41 @@ class Year(NamedTuple):
         return sum(bool(now) and not was for was, now in zip(before, self.alarms, strict=True))
 
 
-def simulated(seed: int, *, draw: Draw, count: int, until_found: bool) -> Year:
-    """Check a year of windows against a reference where nothing had changed."""
-    rng = np.random.default_rng(seed)
-    reference, level = rows(rng, REFERENCE_ROWS), check_level(CONFIG)
-    config = CONFIG.model_copy(update={"seed": seed})
+def simulated(
+    seed: int, *, draw: Draw | None, count: int, until_found: bool, config: MonitorConfig
+) -> Year:
+    """Check a year of windows against a reference where nothing had changed.
+
+    Windows are drawn by `draw`; without one rows are `seasonal`.
+    """
+    rng, level = np.random.default_rng(seed), check_level(config)
+    config = config.model_copy(update={"seed": seed})
+    reference = (
+        rows(rng, REFERENCE_ROWS)
+        if draw
+        else seasonal(rng, REFERENCE_ROWS, first=-REFERENCE_DAYS, days=REFERENCE_DAYS)
+    )
     alarms: list[int] = []
     families: Counter[str] = Counter()
     latest: list[pd.DataFrame] = []
     checks = 0
-    while len(alarms) < WINDOWS and not (until_found and any(alarms)):
-        latest = [*latest, draw(rng, count)][-max(CONFIG.scales) :]
+    while len(alarms) < DAYS / config.window_days and not (until_found and any(alarms)):
+        window = draw(rng, count) if draw else seasonal(rng, count, first=len(alarms), days=1)
+        latest = [*latest, window][-max(config.scales) :]
         fired = 0
-        for scale in CONFIG.scales:
+        for scale in config.scales:
             if len(latest) < scale:
                 continue
+            window = pd.concat(latest[-scale:], ignore_index=True)
+            norm = reference
+            if not draw:
+                norm = matching_rows(
+                    reference, window["time"], min_rows=config.min_rows, seed=seed
+                ).rows
             report = detect_drift(
-                reference,
-                pd.concat(latest[-scale:], ignore_index=True),
-                engine=OpenTests(config.seed),
+                norm,
+                window,
+                engine=engine_of(config),
                 level=level,
                 config=config,
                 bundle_version="simulated",
@@ -125,6 +157,15 @@ def simulated(seed: int, *, draw: Draw, count: int, until_found: bool) -> Year:
             families.update({test.name: int(test.drifted) for test in report.tests})
         alarms.append(fired)
     return Year(alarms, dict(families), checks)
+
+
+def engine_of(config: MonitorConfig) -> Engine:
+    """Return the engine that a configuration names; Alibi Detect needs its own environment."""
+    if config.engine == "open":
+        return OpenTests(config.seed)
+    from tidegate.monitoring.drift import AlibiTests
+
+    return AlibiTests(config.seed, config.permutations)
 
 
 def interval(events: int, exposure: float) -> tuple[float, float]:
@@ -139,32 +180,40 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20, help="streams of each known change")
     parser.add_argument("--rows", type=int, default=200, help="rows of a window")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--engine", choices=["open", "alibi"], default="open")
+    parser.add_argument("--seasonal", action="store_true")
     asked = parser.parse_args()
-    if asked.years < 2 or asked.runs < 1:
-        parser.error("--years must be at least 2 and --runs at least 1")
+    if asked.years < 2 or asked.runs < 0:
+        parser.error("--years must be at least 2 and --runs not below 0")
+    config = (DAILY if asked.seasonal else WEEKLY).model_copy(update={"engine": asked.engine})
     started = time.perf_counter()
     with ProcessPoolExecutor(asked.processes) as pool:
 
-        def all_of(draw: Draw, first: int, count: int, *, until_found: bool) -> list[Year]:
-            one = partial(simulated, draw=draw, count=asked.rows, until_found=until_found)
-            return list(pool.map(one, range(first, first + count)))
+        def all_of(draw: Draw | None, seeds: range, *, until_found: bool) -> list[Year]:
+            one = partial(
+                simulated, draw=draw, count=asked.rows, until_found=until_found, config=config
+            )
+            return list(pool.map(one, seeds))
 
-        found = stationary(all_of(rows, 0, asked.years, until_found=False))
+        calm = None if asked.seasonal else rows
+        found = stationary(all_of(calm, range(asked.years), until_found=False), config)
+        changes = CHANGES if asked.runs and not asked.seasonal else {}
+        streams = range(10_000, 10_000 + asked.runs)
         delays = {
-            name: delay(all_of(draw, 10_000, asked.runs, until_found=True))
-            for name, draw in CHANGES.items()
+            name: delay(all_of(draw, streams, until_found=True)) for name, draw in changes.items()
         }
-    print("| change | windows until the alarm: median | 90 % | never in a year |")
-    print("| --- | --- | --- | --- |")
+    if delays:
+        print("| change | windows until the alarm: median | 90 % | never in a year |")
+        print("| --- | --- | --- | --- |")
     for name, waited in delays.items():
         print(f"| {name} | {waited['median']} | {waited['most']} | {waited['never']:.0%} |")
     minutes = round((time.perf_counter() - started) / 60, 1)
     print(json.dumps({**found, "years": asked.years, "minutes": minutes, "delays": delays}))
 
 
-def stationary(years: list[Year]) -> dict[str, object]:
+def stationary(years: list[Year], config: MonitorConfig) -> dict[str, object]:
     """Print how often years without a change alarmed; return it."""
-    stated, count = CONFIG.false_alarms_per_year, len(years)
+    stated, count = config.false_alarms_per_year, len(years)
     alarms = [sum(year.alarms) for year in years]
     error = float(np.std(alarms, ddof=1) / np.sqrt(count))
     episodes = sum(year.episodes for year in years)
@@ -179,7 +228,7 @@ def stationary(years: list[Year]) -> dict[str, object]:
     families = {}
     for name in years[0].families:
         fired = sum(year.families[name] for year in years)
-        allowed = checks * check_level(CONFIG) / len(years[0].families)
+        allowed = checks * check_level(config) / len(years[0].families)
         least, most = interval(fired, allowed)
         families[name] = round(fired / allowed, 2)
         print(f"| {name} | {fired / allowed:.2f} | {least:.2f} to {most:.2f} |")
