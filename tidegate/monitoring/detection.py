@@ -193,7 +193,9 @@ class _Sure(NamedTuple):
     def continuous(self, before: Values, after: Values) -> list[Found]:
         found = self.engine.continuous(before, after)
         return [
-            test._replace(p_value=kolmogorov_smirnov(before[:, i], after[:, i]))
+            test._replace(
+                p_value=kolmogorov_smirnov(before[:, i], after[:, i], distance=test.distance)
+            )
             if test.p_value <= self.level
             else test
             for i, test in enumerate(found)
