@@ -45,9 +45,9 @@ def test_a_bound_stands_in_where_rows_are_too_many_to_count_paths():
         assert exact * (1 - 1e-9) <= found <= 1.3 * exact
 
 
-@pytest.mark.parametrize("margin", [(6, 4, 3), (9, 2, 1, 1), (3, 3, 3, 3)])
-def test_counts_of_few_rows_alarm_no_more_often_than_their_level(margin):
-    taken, level = 5, 0.02
+@pytest.mark.parametrize(("margin", "taken"), [((6, 4, 3), 5), ((20, 1, 1), 3)])
+def test_counts_of_few_rows_alarm_no_more_often_than_their_level(margin, taken):
+    level = 0.01
     tables = [t for t in product(*(range(n + 1) for n in margin)) if sum(t) == taken]
     ways = np.array([prod(comb(n, k) for n, k in zip(margin, t, strict=True)) for t in tables])
     weights = ways / comb(sum(margin), taken)
@@ -80,13 +80,13 @@ def test_a_small_change_of_every_category_is_found_by_all_of_them_together():
     assert found <= 1e-3
 
 
-@pytest.mark.parametrize("pooled", [np.arange(11.0), np.array([0.0] * 9 + [1.0, 2.0])])
+@pytest.mark.parametrize("pooled", [np.arange(14.0), np.array([0.0] * 12 + [1.0, 2.0])])
 def test_ranks_are_as_rare_as_they_say_with_ties_or_without(pooled):
-    level = 0.02
+    level = 0.01
     p_values = np.array(
         [
             higher_ranks(new, old, level=level, seed=seed)[0]
-            for seed, (old, new) in enumerate(deals(pooled, 4))
+            for seed, (old, new) in enumerate(deals(pooled, 3))
         ]
     )
     share = (p_values <= level).mean()
