@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binom
 
 from tidegate.config import MonitorConfig
 from tidegate.monitoring.detection import check_level, detect_drift
@@ -34,14 +35,37 @@ def drifted(rng, level, count=120, **kind):
     )
 
 
-def test_checks_of_stationary_rows_alarm_no_more_often_than_their_level():
+def test_no_family_of_tests_alarms_more_often_on_stationary_rows_than_its_share():
     rng = np.random.default_rng(0)
-    reports = [drifted(rng, 0.1) for _ in range(60)]
-    assert sum(report.drifted for report in reports) <= 13, "six are stated, their spread is two"
-    every = np.array([[test.p_value / test.threshold for test in r.tests] for r in reports])
-    assert every.shape == (60, 8)
-    # Each family's p-values below ten times its threshold: its share of the level, ten times.
-    assert ((every <= 5).mean(axis=0) <= 5 * 0.1 / 8 + 0.1).all()
+    checks, level = 120, 0.32
+    reports = [drifted(rng, level) for _ in range(checks)]
+    every = np.array([[test.drifted for test in report.tests] for report in reports])
+    share = level / len(reports[0].tests)
+    assert binom.sf(sum(report.drifted for report in reports) - 1, checks, level) > 1e-4
+    for test, alarms in zip(reports[0].tests, every.sum(axis=0), strict=True):
+        assert binom.sf(alarms - 1, checks, share) > 1e-4, (test.name, alarms)
+
+
+def test_rare_categories_alarm_no_more_often_than_their_level():
+    rng = np.random.default_rng(0)
+    often = 1 / np.arange(1, 301)
+
+    def hosts(count):
+        drawn = rng.choice(300, count, p=often / often.sum()).astype(str)
+        return pd.DataFrame({"category_host": drawn})
+
+    reports = [
+        detect_drift(
+            hosts(1000),
+            hosts(400),
+            engine=OpenTests(0),
+            level=0.02,
+            config=CONFIG,
+            bundle_version="v",
+        )
+        for _ in range(200)
+    ]
+    assert binom.sf(sum(report.drifted for report in reports) - 1, 200, 0.02) > 1e-3
 
 
 @pytest.mark.parametrize(

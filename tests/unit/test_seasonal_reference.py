@@ -34,6 +34,19 @@ def test_whole_weeks_take_the_whole_reference():
     assert len(match(REFERENCE, times("2026-05-06", 24 * 7)).rows) == len(REFERENCE)
 
 
+def test_whole_weeks_are_compared_with_whole_weeks():
+    reference = REFERENCE.iloc[: 24 * 30]  # four weeks and two days
+    norm = match(reference, times("2026-05-06", 24 * 7))
+    assert len(norm.rows) == 24 * 28
+    assert norm.rows["time"].max() == reference["time"].max()
+    assert norm.says == "672 of 720 reference rows: the latest 4 whole weeks"
+
+
+def test_a_reference_of_exactly_two_weeks_knows_the_season():
+    norm = match(REFERENCE.iloc[: 24 * 14], times("2026-05-09", 24))
+    assert set(norm.rows["time"].dt.dayofweek) == {5}
+
+
 @pytest.mark.parametrize(
     ("reference", "says"),
     [

@@ -3,7 +3,8 @@
 Every test is a p-value of "these rows come from where the reference comes from". The tests of a
 check share its level, so that the whole check errs at most that often, and the checks of a year
 share the false alarms that the configuration allows. An expectation adds up whatever depends on
-what, so neither the common reference nor overlapping windows spoil the sum.
+what, so neither the common reference nor overlapping windows spoil the sum. What an engine only
+approximates is made exact (`tidegate.monitoring.tails`) before it may alarm.
 """
 
 import time
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegate.config import MonitorConfig
+from tidegate.monitoring.tails import homogeneity, kolmogorov_smirnov
 from tidegate.records import (
     CATEGORY_PREFIX,
     COMPONENT_PREFIX,
@@ -26,8 +28,8 @@ from tidegate.records import (
 Values = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 _DAYS_A_YEAR = 365.25
-# The method's constants: how often a category is seen and still rare; expected rows a category.
-_RARE, _FEWEST_EXPECTED = 5, 5.0
+# How often a category is seen on both sides and still rare.
+_RARE = 5
 
 
 class Found(NamedTuple):
@@ -40,7 +42,8 @@ class Found(NamedTuple):
 class Engine(Protocol):
     """Two-sample tests; the rows of a side are independent draws from one population.
 
-    Every p-value is at most as small under no change as it says: P(p <= a) <= a.
+    Those of single columns may be approximate, for an alarm is made sure of before it is raised;
+    the others are at most as small under no change as they say: P(p <= level) <= level.
     """
 
     name: str
@@ -54,7 +57,7 @@ class Engine(Protocol):
     def kernel(self, before: Values, after: Values, *, level: float) -> Found:
         """Test all columns together; a p-value above `level` need not be exact."""
 
-    def classifier(self, before: Values, after: Values) -> tuple[Found, Values]:
+    def classifier(self, before: Values, after: Values, *, level: float) -> tuple[Found, Values]:
         """Test whether a classifier tells the sides apart, and by which columns."""
 
 
@@ -149,7 +152,7 @@ def _test(
     if name in ("maximum_mean_discrepancy", "classifier"):
         before, after = _standardised(reference[list(features)], window[list(features)], config)
         if name == "classifier":
-            found, weights = engine.classifier(before, after)
+            found, weights = engine.classifier(before, after, level=level)
             order = np.argsort(-weights, kind="stable")
             moved = [features[i] for i in order if weights[i] > 0]
         else:
@@ -164,8 +167,9 @@ def _test(
             distance=found.distance,
             moved_features=tuple(moved[: config.moved_features]) if drifted else (),
         )
-    each = dict(_one_by_one(name, features, reference, window, engine))
     threshold = level / len(features)
+    sure = _Sure(engine, threshold, config.seed)
+    each = dict(_one_by_one(name, features, reference, window, sure))
     farthest = sorted(each, key=lambda feature: -each[feature].distance)
     moved = [feature for feature in farthest if each[feature].p_value <= threshold]
     return DriftTest(
@@ -179,17 +183,43 @@ def _test(
     )
 
 
+class _Sure(NamedTuple):
+    """An engine's tests of single columns, exact up to a level."""
+
+    engine: Engine
+    level: float
+    seed: int
+
+    def continuous(self, before: Values, after: Values) -> list[Found]:
+        found = self.engine.continuous(before, after)
+        return [
+            test._replace(
+                p_value=kolmogorov_smirnov(before[:, i], after[:, i], distance=test.distance)
+            )
+            if test.p_value <= self.level
+            else test
+            for i, test in enumerate(found)
+        ]
+
+    def categorical(self, before: Counts, after: Counts) -> Found:
+        found = self.engine.categorical(before, after)
+        p_value = homogeneity(
+            before, after, approximate=found.p_value, level=self.level, seed=self.seed
+        )
+        return found._replace(p_value=p_value)
+
+
 def _one_by_one(
-    name: str, features: Sequence[str], reference: Any, window: Any, engine: Engine
+    name: str, features: Sequence[str], reference: Any, window: Any, sure: _Sure
 ) -> Iterator[tuple[str, Found]]:
     if name in ("category", "missing"):
         for feature in features:
             sides = [table[feature] for table in (reference, window)]
             if name == "missing":
                 counts = [np.bincount(side.isna(), minlength=2) for side in sides]
-                yield feature, engine.categorical(counts[0], counts[1])
+                yield feature, sure.categorical(counts[0], counts[1])
             else:
-                yield feature, engine.categorical(*_counts(*sides))
+                yield feature, sure.categorical(*_counts(*sides))
         return
     before, after = (table[list(features)].to_numpy(np.float64) for table in (reference, window))
     if name == "uncertainty":
@@ -199,39 +229,28 @@ def _one_by_one(
             sides = [side[:, [column]] for side in (before, after)]
             known = [side[~np.isnan(side[:, 0])] for side in sides]
             if all(len(side) for side in known):
-                yield feature, engine.continuous(*known)[0]
+                yield feature, sure.continuous(*known)[0]
             else:
                 yield feature, Found(1.0, 0.0)  # all missing: that is another family's to say
         return
-    yield from zip(features, engine.continuous(before, after), strict=True)
+    yield from zip(features, sure.continuous(before, after), strict=True)
 
 
 def _counts(before: Any, after: Any) -> tuple[Counts, Counts]:
-    """Count two columns' categories; rare ones and those that the reference never saw are one.
+    """Count two columns' categories; those that are rare on both sides together are one.
 
-    So that new categories are expected to be as many as they are, the reference's rare rows are
-    those of categories seen up to once more than a rare one (Good, Biometrika 40, 1953): that is
-    what categories seen up to `_RARE` times, or never, have in another sample.
+    The rule sees both sides alike, so that under no change chance alone deals a row to a side.
     """
     counted: Mapping[Any, int] = before[before.notna()].value_counts().to_dict()
     later: Mapping[Any, int] = after[after.notna()].value_counts().to_dict()
-    common = [category for category, n in counted.items() if n > _RARE]
-    rare = sum(n for n in counted.values() if n <= _RARE + 1)
-    new = sum(n for category, n in later.items() if counted.get(category, 0) <= _RARE)
-    first = np.array([*(counted[c] for c in common), rare], dtype=np.int64)
-    second = np.array([*(later.get(c, 0) for c in common), new], dtype=np.int64)
-    return _pooled(first, second)
-
-
-def _pooled(first: Counts, second: Counts) -> tuple[Counts, Counts]:
-    """Pool categories that are expected too seldom for the chi-square approximation."""
-    both = first + second
-    smaller = min(first.sum(), second.sum()) / max(1, both.sum())
-    few = both * smaller < _FEWEST_EXPECTED
-    few[-1] = True
+    first, second = (
+        np.array([side.get(category, 0) for category in {**counted, **later}], dtype=np.int64)
+        for side in (counted, later)
+    )
+    rare = first + second <= _RARE
     return (
-        np.append(first[~few], first[few].sum()),
-        np.append(second[~few], second[few].sum()),
+        np.append(first[~rare], first[rare].sum()),
+        np.append(second[~rare], second[rare].sum()),
     )
 
 
@@ -242,10 +261,19 @@ def _entropy(scores: Values) -> Values:
 
 
 def _standardised(before: Any, after: Any, config: MonitorConfig) -> tuple[Values, Values]:
-    """Return both sides on the reference's scale, missing cells at its mean, and cut in size."""
+    """Return both sides on their common scale, missing cells at the mean, and cut in size.
+
+    The reference's scale would tell the sides apart where nothing changed: an outlier is far on
+    it only if it is the window's.
+    """
     first, second = (side.to_numpy(np.float64) for side in (before, after))
-    centre = np.nan_to_num(np.nanmean(first, axis=0)) if len(first) else np.zeros(first.shape[1])
-    spread = np.nan_to_num(np.nanstd(first, axis=0))
+    both = np.concatenate([first, second])
+    known = ~np.isnan(both).all(axis=0)
+    centre, spread = np.zeros(both.shape[1]), np.zeros(both.shape[1])
+    centre[known], spread[known] = (
+        np.nanmean(both[:, known], axis=0),
+        np.nanstd(both[:, known], axis=0),
+    )
     spread[spread == 0] = 1.0
     rng = np.random.default_rng(config.seed)
     sides = []

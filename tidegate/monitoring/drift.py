@@ -22,11 +22,9 @@ from tidegate.config import MonitorConfig
 from tidegate.errors import BadInput
 from tidegate.monitoring.detection import Counts, Found, Values, detect_drift
 from tidegate.monitoring.open_tests import OpenTests
+from tidegate.monitoring.tails import DOUBTFUL
 from tidegate.monitoring.window import read_comparable
 from tidegate.store import write_record
-
-# Fewer permutations decide in nearly all windows; only where they leave a doubt are more made.
-_DOUBTFUL_P_VALUE = 0.05
 
 
 class AlibiTests:
@@ -75,9 +73,10 @@ class AlibiTests:
     def kernel(self, before: Values, after: Values, *, level: float) -> Found:
         """Maximum mean discrepancy under permutation (``MMDDrift``)."""
         found = self._permuted(before, after, self._permutations)
-        if found.p_value <= _DOUBTFUL_P_VALUE and self._permutations < 2 / level:
+        if found.p_value <= max(DOUBTFUL, level):
             # The second, longer test decides alone, whatever the first said. Alibi Detect copies
-            # the kernel matrix for every permutation; at this many that takes minutes.
+            # the kernel matrix for every permutation, which at so many takes minutes, and takes
+            # its kernel's width from the reference alone, so that its permutations are not alike.
             longer = OpenTests(self._seed).kernel(before, after, level=level)
             return Found(longer.p_value, found.distance)
         return found
@@ -99,7 +98,7 @@ class AlibiTests:
         as_far = round(data["p_val"] * permutations)
         return Found((as_far + 1) / (permutations + 1), float(data["distance"]))
 
-    def classifier(self, before: Values, after: Values) -> tuple[Found, Values]:
+    def classifier(self, before: Values, after: Values, *, level: float) -> tuple[Found, Values]:
         """Logistic regression's scores of rows it has not seen (``ClassifierDrift``)."""
         from alibi_detect.cd import ClassifierDrift
         from sklearn.linear_model import LogisticRegression

@@ -4,19 +4,13 @@ References
 ----------
 Gretton, Borgwardt, Rasch, Schölkopf and Smola, "A kernel two-sample test", JMLR 13, 2012.
 Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017.
-Besag and Clifford, "Sequential Monte Carlo p-values", Biometrika 78, 1991.
 """
-
-import math
 
 import numpy as np
 
 from tidegate.monitoring.detection import Counts, Found, Values
+from tidegate.monitoring.tails import drawn_p_value, higher_ranks
 
-_BATCH = 200
-# A permutation test ends when so many permutations are as far as the observed order: it is then
-# sure not to reach any level that is asked for here.
-_ENOUGH_AS_FAR = 20
 _FOLDS = 2
 
 
@@ -36,12 +30,19 @@ class OpenTests:
 
     def continuous(self, before: Values, after: Values) -> list[Found]:
         """Two-sample Kolmogorov-Smirnov per column."""
-        from scipy.stats import ks_2samp
+        from scipy.stats import kstwo
 
-        found = (
-            ks_2samp(before[:, i], after[:, i], method="asymp") for i in range(before.shape[1])
-        )
-        return [Found(float(test.pvalue), float(test.statistic)) for test in found]
+        n, m = len(before), len(after)
+        distances = np.zeros(before.shape[1])
+        for column in range(before.shape[1]):
+            first, second = np.sort(before[:, column]), np.sort(after[:, column])
+            at = np.concatenate([first, second])
+            shares = [
+                np.searchsorted(side, at, side="right") / len(side) for side in (first, second)
+            ]
+            distances[column] = np.abs(shares[0] - shares[1]).max()
+        p_values = kstwo.sf(distances, max(1, round(n * m / (n + m))))
+        return [Found(float(p), float(d)) for p, d in zip(p_values, distances, strict=True)]
 
     def categorical(self, before: Counts, after: Counts) -> Found:
         """Pearson's chi-square of homogeneity, Fisher's exact test of two categories."""
@@ -80,18 +81,17 @@ class OpenTests:
                 inside / (n * (n - 1)) + other / (m * (m - 1)) - 2 * between / (n * m), np.float64
             )
 
-        order = np.arange(n + m) < n
-        observed = float(distances(order[None, :].astype(np.float32))[0])
-        needed, made, as_far = math.ceil(2 / level), 0, 0
-        while made < needed and as_far < _ENOUGH_AS_FAR:
-            drawn = np.argsort(rng.random((_BATCH, n + m), dtype=np.float32), axis=1) < n
-            as_far += int((distances(drawn.astype(np.float32)) >= observed).sum())
-            made += _BATCH
-        return Found((as_far + 1) / (made + 1), observed)
+        order = (np.arange(n + m) < n).astype(np.float32)
+        observed = float(distances(order[None, :])[0])
 
-    def classifier(self, before: Values, after: Values) -> tuple[Found, Values]:
+        def as_far(draws: int) -> int:
+            drawn = rng.permuted(np.broadcast_to(order, (draws, n + m)), axis=1)
+            return int((distances(drawn) >= observed).sum())
+
+        return Found(drawn_p_value(as_far, level), observed)
+
+    def classifier(self, before: Values, after: Values, *, level: float) -> tuple[Found, Values]:
         """Logistic regression on one half, a rank test of its scores on the other, both ways."""
-        from scipy.stats import mannwhitneyu
         from sklearn.linear_model import LogisticRegression
         from sklearn.model_selection import StratifiedKFold
 
@@ -105,9 +105,8 @@ class OpenTests:
             model.fit(X[learned], side[learned])
             score = X[held] @ model.coef_[0]
             new, old = score[side[held]], score[~side[held]]
-            test = mannwhitneyu(new, old, alternative="greater")
-            p_values.append(float(test.pvalue))
-            areas.append(float(test.statistic) / (len(new) * len(old)))
+            p_value, area = higher_ranks(new, old, level=level / _FOLDS, seed=self._seed)
+            p_values.append(p_value)
+            areas.append(area)
             weights += np.abs(model.coef_[0]) / _FOLDS
-        p_value = min(1.0, _FOLDS * min(p_values))
-        return Found(p_value, float(np.mean(areas)) - 0.5), weights
+        return Found(min(1.0, _FOLDS * min(p_values)), float(np.mean(areas)) - 0.5), weights

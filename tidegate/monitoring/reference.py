@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 _DAY_HOURS, _BLOCK_HOURS = 24, 6
-# A reference of one week has each weekday once: a busy Monday would stand for all.
-_FEWEST_DAYS = 14.0
+# A reference of one week has each weekday once: a busy Monday would stand for all. Rows of whole
+# weeks span a little less than these.
+_FEWEST_DAYS, _SLACK_DAYS = 14.0, 0.25
 
 
 class Norm(NamedTuple):
@@ -42,7 +43,7 @@ def matching_rows(reference: Any, times: Any, *, min_rows: int, seed: int) -> No
         return Norm(reference, "all reference rows: they have no time")
     known = pd.to_datetime(reference["time"], utc=True, errors="coerce")
     span = (known.max() - known.min()) / pd.Timedelta(days=1)
-    if not span >= _FEWEST_DAYS:
+    if not span + _SLACK_DAYS >= _FEWEST_DAYS:
         return Norm(reference, "all reference rows: they span under two weeks")
     seen = pd.Series(pd.to_datetime(np.asarray(times), utc=True))
     fewest = max(min_rows, min(len(seen), len(reference)) // 2)
@@ -52,7 +53,7 @@ def matching_rows(reference: Any, times: Any, *, min_rows: int, seed: int) -> No
     ):
         there, here = keys(known), keys(seen)
         if _alike(there, here, known, seen):
-            return Norm(reference, f"all reference rows: each {name} comes as often as in them")
+            return _whole_weeks(reference, known, span, name)
         chosen = _thinned(there, here, seed=seed)
         if len(chosen) >= fewest:
             return Norm(
@@ -60,6 +61,21 @@ def matching_rows(reference: Any, times: Any, *, min_rows: int, seed: int) -> No
                 f"{len(chosen):,} of {len(reference):,} reference rows, of the same {name}",
             )
     return Norm(reference, "all reference rows: too few are of the same weekdays")
+
+
+def _whole_weeks(reference: Any, known: Any, span: float, name: str) -> Norm:
+    """Leave out the oldest rows, which would count some weekdays once more than others."""
+    import pandas as pd
+
+    weeks = int((span + _SLACK_DAYS) / 7)
+    first = known.max() - pd.Timedelta(days=7 * weeks)
+    rows = reference[(known > first).to_numpy()]
+    if len(rows) == len(reference):
+        return Norm(reference, f"all reference rows: each {name} comes as often as in them")
+    return Norm(
+        rows.reset_index(drop=True),
+        f"{len(rows):,} of {len(reference):,} reference rows: the latest {weeks} whole weeks",
+    )
 
 
 def _weekdays_and_blocks(times: Any) -> Any:
