@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pipelines.remedies import Place
     from tidegate.config import RunConfig
     from tidegate.monitoring.trigger import TriggerStore
-    from tidegate.records import Signal, TriggerState
+    from tidegate.records import Signal, TriggerState, TriggerVerdict
 
 STATES = Path("runs") / ".tidegate" / "triggers"
 
@@ -122,7 +122,11 @@ def _act(
     name, config = settings.name, settings.monitor.trigger
     labels, more = _labels(settings, store)
     remedies = Remedies(settings, store, place, lambda: datetime.now(UTC), labels=labels)
-    remedies.go_on()
+    stuck: BadInput | None = None
+    try:
+        remedies.go_on()
+    except BadInput as error:
+        stuck = error  # told when what is new has been heard
     watched = _signals_file(settings, noticed, workspace)
     if watched is not None:
         state, _ = store.read()
@@ -133,6 +137,13 @@ def _act(
             change(store, name, lambda state: settled(state, calm))
     verdict = pull(store, name, [*signals, *more], datetime.now(UTC), config, remedies)
     typer.echo(verdict.why)
+    _tell(store, verdict)
+    if stuck is not None:
+        raise stuck
+
+
+def _tell(store: "TriggerStore", verdict: "TriggerVerdict") -> None:
+    """Say what came of a request so far, and which pages nobody took."""
     after = store.read()[0]
     if after is None:
         return
