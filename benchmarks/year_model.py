@@ -9,10 +9,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from tidegate.config import FeatureConfig
+from tidegate.data.retrain_data import mix
 from tidegate.data.simulate import Week, training_labels
 from tidegate.features.featurizer import Featurizer
 from tidegate.models.linear import LogisticModel
-from tidegate.monitoring.retrain_data import mix
 from tidegate.records import Column
 
 Floats = npt.NDArray[np.float64]

@@ -47,7 +47,7 @@ def submit(
         raise BadInput("--fail-on-hold", "the decision is known when the run ends", "add --wait")
     settings = load_config(config, overrides or ())
     submission = prepare(settings, allow_unpinned=allow_unpinned)
-    api = _connect(settings, endpoint, timeout_seconds)
+    api = connect(settings, endpoint, timeout_seconds)
     placed = place(api, submission)
     name, run_id = start(api, submission, placed)
     novelty = "new" if placed.version_is_new else "as before"
@@ -136,13 +136,13 @@ def schedule(
     if cron is not None:
         when = timing(cron, concurrency=concurrency, catch_up=catch_up)
         submission = prepare(settings, pipeline, allow_unpinned=allow_unpinned)
-        api = _connect(settings, endpoint, timeout_seconds)
+        api = connect(settings, endpoint, timeout_seconds)
         made, what = set_schedule(api, submission, when)
         also = " (Kubeflow cannot change one: a new one took its place)"
         typer.echo(f"schedule {made.name} {what}{also if what == 'replaced' else ''}")
         typer.echo(f"fires at {made.settings.cron!r}{'' if made.enabled else ', but is paused'}")
         return
-    api = _connect(settings, endpoint, timeout_seconds)
+    api = connect(settings, endpoint, timeout_seconds)
     if list_:
         found = all_schedules(api, settings, pipeline)
         for item in found:
@@ -160,10 +160,16 @@ def schedule(
     typer.echo(f"schedule {schedule_name(settings, pipeline)} {action.removesuffix('e')}ed")
 
 
-def _connect(settings: "RunConfig", endpoint: str | None, timeout_seconds: float) -> "PipelinesApi":
+def known_endpoint(settings: "RunConfig", endpoint: str | None) -> str | None:
+    """Return the address of Kubeflow Pipelines that was given, configured or is in the shell."""
+    return endpoint or settings.cluster.endpoint or os.environ.get(_ENDPOINT_VARIABLE)
+
+
+def connect(settings: "RunConfig", endpoint: str | None, timeout_seconds: float) -> "PipelinesApi":
+    """Return Kubeflow Pipelines at that address, or say how to name one."""
     from pipelines.kfp_api import PipelinesApi
 
-    address = endpoint or settings.cluster.endpoint or os.environ.get(_ENDPOINT_VARIABLE)
+    address = known_endpoint(settings, endpoint)
     if address is None:
         forward = "kubectl -n kubeflow port-forward svc/ml-pipeline-ui 8080:80"
         mend = f"give --endpoint http://localhost:8080 after {forward}"

@@ -182,17 +182,6 @@ class PipelinesApi:
         name : str
             A name that no other run has: a start whose answer was lost is found again by it.
         """
-
-        def find() -> str | None:
-            found = self._listed(
-                "list runs",
-                self._runs.run_service_list_runs,
-                "runs",
-                experiment_id=experiment_id,
-                filter=_named(name),
-            )
-            return next((item.run_id for item in found if item.display_name == name), None)
-
         body = self._kfp.V2beta1Run(
             display_name=name,
             experiment_id=experiment_id,
@@ -202,11 +191,22 @@ class PipelinesApi:
         )
         return self._connection.make(
             "start a run",
-            find,
+            lambda: self.find_run(experiment_id, name),
             self._runs.run_service_create_run,
             body,
             id_key="run_id",
         )
+
+    def find_run(self, experiment_id: str, name: str) -> str | None:
+        """Return the id of an experiment's run of that name, if there is one."""
+        found = self._listed(
+            "list runs",
+            self._runs.run_service_list_runs,
+            "runs",
+            experiment_id=experiment_id,
+            filter=_named(name),
+        )
+        return next((item.run_id for item in found if item.display_name == name), None)
 
     def run(self, run_id: str) -> RemoteRun:
         """Return how a run stands."""

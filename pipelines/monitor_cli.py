@@ -37,6 +37,7 @@ def follow_log(
     once: bool,
 ) -> None:
     """Check every window of a log when it is due, until stopped; `once` ends after the first."""
+    from tidegate.monitoring.recurring import write_signals
     from tidegate.monitoring.watch import check_log
     from tidegate.monitoring.wording import line_of
 
@@ -51,6 +52,7 @@ def follow_log(
             python=python,
             labels=labels,
         )
+        write_signals(report, out, config.monitor)
         for check in report.checks:
             typer.echo(line_of(check))
         if once or report.checks:

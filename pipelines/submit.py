@@ -27,7 +27,7 @@ CLUSTER_STEPS = ("plan", *STEPS)
 
 POLL_SECONDS = 5.0
 
-_ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
+ENDED = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 #: Keys of folders that are no addresses.
 _FOLDERS = ("rollout.model_store", "validation.reference", "baseline")
 _FAILED = {"FAILED", "CANCELED"}
@@ -187,9 +187,18 @@ def place(api: PipelinesApi, submission: Submission) -> Placed:
     return Placed(pipeline_id, version_id, is_new, experiment_id)
 
 
-def start(api: PipelinesApi, submission: Submission, placed: Placed) -> tuple[str, str]:
-    """Start a run and return its name and its id."""
-    name = f"{submission.config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+def start(
+    api: PipelinesApi, submission: Submission, placed: Placed, *, name: str | None = None
+) -> tuple[str, str]:
+    """Start a run and return its name and its id.
+
+    Parameters
+    ----------
+    name : str, optional
+        A run of this name that is there already is the one that is returned [a fresh name].
+    """
+    if name is None:
+        name = f"{submission.config.name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     run_id = api.start_run(
         name,
         experiment_id=placed.experiment_id,
@@ -236,7 +245,7 @@ def follow(
             report(event)
         if run.state in _FAILED:
             raise RunFailed(_failure(run), api.run_address(run_id))
-        if run.state in _ENDED:
+        if run.state in ENDED:
             return run
         time.sleep(pause)
 

@@ -1,8 +1,5 @@
 """``tidegate trigger``: what the trigger remembers, and a person's hand on it."""
 
-import subprocess
-import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -10,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipelines.cluster_cli import AllowUnpinned, Endpoint, Timeout, connect, known_endpoint
 from tidegate.errors import BadInput, Conflict
 
 if TYPE_CHECKING:
-    from tidegate.config import TriggerConfig
+    from pipelines.remedies import Place
+    from tidegate.config import RunConfig
     from tidegate.monitoring.trigger import TriggerStore
-    from tidegate.records import RemedyRequest, Signal
+    from tidegate.records import Signal, TriggerState, TriggerVerdict
 
 STATES = Path("runs") / ".tidegate" / "triggers"
-# A light refresh tries the points with which a search starts: the defaults and what is in service.
-_LIGHT = ("search.trials=2", "search.ensemble_members=1")
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML configuration of the model")]
 
@@ -39,113 +36,231 @@ def trigger(
     ] = None,
     why: Annotated[str, typer.Option(help="the reason, for the log")] = "asked for by hand",
     noticed: Annotated[
-        Path | None, typer.Option("--signals", help="signals.json of a monitor")
+        Path | None,
+        typer.Option(
+            "--signals", help="signals.json of a monitor [that of the workspace, if it is there]"
+        ),
+    ] = None,
+    workspace: Annotated[
+        Path | None, typer.Option(help="where the cluster's workspace is mounted here")
     ] = None,
     status: Annotated[
         bool, typer.Option("--status", help="print what the trigger remembers, as JSON")
     ] = False,
+    log: Annotated[
+        bool, typer.Option("--log", help="print what was asked for, why, and how it ended")
+    ] = False,
+    endpoint: Endpoint = None,
+    allow_unpinned: AllowUnpinned = False,
+    timeout_seconds: Timeout = 30.0,
 ) -> None:
-    """Act on what waits, on the schedule, or on your own request; one run at a time."""
+    """Act on what waits, on the schedule, or on your own request; one run at a time.
+
+    Where the configuration names Kubeflow Pipelines, runs start there and the state is a
+    ConfigMap; else everything is on this machine.
+    """
+    from tidegate.cluster_api import ClusterError
     from tidegate.config import load_config
-    from tidegate.monitoring.trigger import pull
-    from tidegate.monitoring.trigger_store import FileStore
-    from tidegate.records import Signal, TriggerState
 
     settings = load_config(config)
-    store = FileStore(STATES / f"{settings.name}.json")
-    if status:
-        if retrain is not None or noticed is not None:
-            raise BadInput("--status", "only looks", "leave --retrain and --signals out")
-        state = store.read()[0] or TriggerState(model=settings.name)
+    looks = [name for name, given in (("--status", status), ("--log", log)) if given]
+    if looks and (retrain is not None or noticed is not None):
+        raise BadInput(looks[0], "only looks", "leave --retrain and --signals out")
+    on_cluster = known_endpoint(settings, endpoint) is not None
+    try:
+        store = _store(settings, on_cluster=on_cluster)
+        state = _state_of(settings, store)
+        if looks:
+            _show(state, log=log)
+            return
+        signals = _noticed(settings, noticed, workspace)
+        if retrain is not None:
+            signals.append(_by_hand(settings.name, retrain, why))
+        place: Place
+        if on_cluster:
+            from pipelines.placement import WORKSPACE
+            from pipelines.remedies import OnCluster
+            from tidegate.rollout.model_store import ModelStore
+
+            own = (workspace or Path(WORKSPACE)) / "models"
+            place = OnCluster(
+                config,
+                settings,
+                connect(settings, endpoint, timeout_seconds),
+                ModelStore(Path(settings.rollout.model_store or own)),
+                allow_unpinned=allow_unpinned,
+            )
+        else:
+            place = this_machine(config, settings)
+        _act(settings, store, place, signals, noticed, workspace)
+    except Conflict as error:
+        raise BadInput("trigger", str(error), "try again") from None
+    except ClusterError as error:
+        raise BadInput("cluster", str(error), "tidegate doctor --cluster says more") from None
+
+
+def this_machine(config: Path, settings: "RunConfig") -> "Place":
+    """Return where a trigger without a cluster acts."""
+    from pipelines.remedies import ThisMachine
+
+    return ThisMachine(config, settings)
+
+
+def _act(
+    settings: "RunConfig",
+    store: "TriggerStore",
+    place: "Place",
+    signals: "list[Signal]",
+    noticed: Path | None,
+    workspace: Path | None,
+) -> None:
+    from pipelines.remedies import Remedies
+    from tidegate.monitoring.recurring import calm_causes
+    from tidegate.monitoring.trigger import pull, settled
+    from tidegate.monitoring.trigger_store import change
+
+    name, config = settings.name, settings.monitor.trigger
+    labels, more = _labels(settings, store)
+    remedies = Remedies(settings, store, place, lambda: datetime.now(UTC), labels=labels)
+    stuck: BadInput | None = None
+    try:
+        remedies.go_on()
+    except BadInput as error:
+        stuck = error  # told when what is new has been heard
+    watched = _signals_file(settings, noticed, workspace)
+    if watched is not None:
+        state, _ = store.read()
+        since = None if state is None else state.last_retrain_at
+        counted = () if state is None else tuple(state.in_a_row)
+        calm = calm_causes(watched.parent, counted, since)
+        if calm:
+            change(store, name, lambda state: settled(state, calm))
+    verdict = pull(store, name, [*signals, *more], datetime.now(UTC), config, remedies)
+    typer.echo(verdict.why)
+    _tell(store, verdict)
+    if stuck is not None:
+        raise stuck
+
+
+def _tell(store: "TriggerStore", verdict: "TriggerVerdict") -> None:
+    """Say what came of a request so far, and which pages nobody took."""
+    after = store.read()[0]
+    if after is None:
+        return
+    if verdict.request is not None:
+        own = [line.says for line in after.log if line.request == verdict.request.name]
+        for says in own[1:]:
+            typer.echo(says)
+        if after.running is not None and after.running.name == verdict.request.name:
+            typer.echo(f"{verdict.request.name} runs; the next call sees how it ended")
+    for request in after.unsent:
+        typer.echo(f"warning: nobody took the page {request.name}: {request.says}", err=True)
+
+
+def _store(settings: "RunConfig", *, on_cluster: bool) -> "TriggerStore":
+    from tidegate.cluster_api import ClusterApi, load_configuration
+    from tidegate.monitoring.trigger_store import ConfigMapStore, FileStore
+
+    if not on_cluster:
+        return FileStore(STATES / f"{settings.name}.json")
+    mend = "run it in a pod of the cluster, or name a kubeconfig in KUBECONFIG"
+    api = ClusterApi(lambda: load_configuration("trigger", mend), patience_seconds=30.0)
+    return ConfigMapStore(
+        api, settings.cluster.namespace, f"{settings.cluster.service.name}-trigger"
+    )
+
+
+def _state_of(settings: "RunConfig", store: "TriggerStore") -> "TriggerState":
+    from tidegate.records import TriggerState
+
+    state = store.read()[0] or TriggerState(model=settings.name)
+    if state.model != settings.name:
+        problem = f"its trigger belongs to {state.model!r}, not {settings.name!r}"
+        raise BadInput("cluster.service.name", problem, "give each model a service of its own")
+    return state
+
+
+def _show(state: "TriggerState", *, log: bool) -> None:
+    if not log:
         typer.echo(state.model_dump_json(indent=2))
         return
-    now = datetime.now(UTC)
-    signals = [] if noticed is None else _signals(noticed, settings.name)
-    if retrain is not None:
-        wants: Literal["light_refresh", "full_retrain"] = (
-            "light_refresh" if retrain is Retrain.light else "full_retrain"
-        )
-        window = now.isoformat(timespec="seconds")
-        signals.append(
-            Signal(model=settings.name, window=window, cause="hand", says=why, wants=wants)
-        )
-    act = launch_here(config, store, settings.monitor.trigger)
-    verdict = pull(store, settings.name, signals, now, settings.monitor.trigger, act)
-    typer.echo(verdict.why)
+    for line in state.log:
+        typer.echo(f"{line.at}  {line.request}  {line.says}")
+    if not state.log:
+        typer.echo("nothing was asked for yet")
 
 
-def _signals(path: Path, model: str) -> "list[Signal]":
-    """Read what a monitor noticed about a model."""
+def _by_hand(model: str, retrain: Retrain, why: str) -> "Signal":
+    from tidegate.records import Signal
+
+    wants: Literal["light_refresh", "full_retrain"] = (
+        "light_refresh" if retrain is Retrain.light else "full_retrain"
+    )
+    window = datetime.now(UTC).isoformat(timespec="seconds")
+    return Signal(model=model, window=window, cause="hand", says=why, wants=wants)
+
+
+def _signals_file(
+    settings: "RunConfig", noticed: Path | None, workspace: Path | None
+) -> Path | None:
+    """Return the file that was named, or the workspace's if a monitor has left one."""
+    from tidegate.monitoring.recurring import SIGNALS
+
+    if noticed is not None or workspace is None:
+        return noticed
+    path = workspace / "monitor" / settings.name / SIGNALS
+    return path if path.is_file() else None
+
+
+def _noticed(settings: "RunConfig", noticed: Path | None, workspace: Path | None) -> "list[Signal]":
+    """Read what a monitor noticed about the model."""
     from tidegate.records import Signal
     from tidegate.store import read_json
 
+    path = _signals_file(settings, noticed, workspace)
+    if path is None:
+        return []
+    mend = "name the signals.json that a monitor left"
     try:
         found = [Signal.model_validate(signal) for signal in read_json(path)]
+    except FileNotFoundError:
+        raise BadInput("--signals", f"there is no {path}", mend) from None
     except (OSError, ValueError, TypeError):
-        mend = "name the signals.json that a monitor left"
         raise BadInput("--signals", f"{path} holds no signals", mend) from None
-    others = sorted({signal.model for signal in found} - {model})
+    others = sorted({signal.model for signal in found} - {settings.name})
     if others:
-        raise BadInput("--signals", f"{path} is about {others[0]}, not {model}", "name its own")
+        problem = f"{path} is about {others[0]}, not {settings.name}"
+        raise BadInput("--signals", problem, "name its own")
     return found
 
 
-def launch_here(
-    config: Path,
-    store: "TriggerStore",
-    settings: "TriggerConfig",
-    run: Callable[[list[str]], int] = lambda command: (
-        subprocess.run(command, check=False).returncode
-    ),
-) -> "Callable[[RemedyRequest], None]":
-    """Return what acts on requests on this machine: `tidegate run` under the request's name.
+def _labels(settings: "RunConfig", store: "TriggerStore") -> "tuple[int | None, list[Signal]]":
+    """Count the labels that came back, and say so when enough came since the last retrain."""
+    from tidegate.monitoring.served_window import read_labels
+    from tidegate.monitoring.trigger_store import change
+    from tidegate.records import Signal
 
-    A run that ended before is not repeated; the trigger is told how it ended. A threshold update
-    is left to whoever serves: it is said and ends at once.
-    """
-
-    def act(request: "RemedyRequest") -> None:
-        from pipelines.run_record import RunRecord
-        from tidegate.monitoring.trigger_store import page
-        from tidegate.store import read_record
-
-        if request.remedy == "page":
-            page(settings.webhook, request)
-            return
-        replaced = False
-        if request.remedy != "threshold_update":
-            out = Path("runs") / request.name
-            if not _is_over(out):
-                overrides = _LIGHT if request.remedy == "light_refresh" else ()
-                options = [part for override in overrides for part in ("--set", override)]
-                command = [sys.executable, "-m", "pipelines.cli", "run", str(config)]
-                run([*command, "--out", str(out), *options])
-            if _is_over(out):
-                record = read_record(out / "run.json", RunRecord)
-                replaced = record.decision == "promote"
-        _tell(store, request.name, replaced_model=replaced)
-
-    return act
-
-
-def _is_over(out: Path) -> bool:
-    from pipelines.run_record import RunRecord
-    from tidegate.store import read_record
-
-    path = out / "run.json"
-    return path.exists() and read_record(path, RunRecord).status == "done"
-
-
-def _tell(store: "TriggerStore", name: str, *, replaced_model: bool) -> None:
-    """Take the end of a request down, however many others write at the same time."""
-    from tidegate.monitoring.trigger import ended
-
-    while True:
-        state, revision = store.read()
-        if state is None:
-            return
-        try:
-            store.write(ended(state, name, replaced_model=replaced_model), revision=revision)
-        except Conflict:
-            continue
-        return
+    enough, source = settings.monitor.trigger.new_labels, settings.monitor.labels
+    if enough is None or source is None:
+        return None, []
+    try:
+        labels = len(read_labels(source)[0])
+    except BadInput as error:
+        typer.echo(f"warning: new labels are not counted: {error}", err=True)
+        return None, []
+    # Those of before the first call were there to learn from.
+    state = change(
+        store,
+        settings.name,
+        lambda state: (
+            state.model_copy(update={"labels_learnt": labels})
+            if state.labels_learnt is None
+            else state
+        ),
+    )
+    learnt = state.labels_learnt or 0
+    if labels - learnt < enough:
+        return labels, []
+    says = f"{labels - learnt} labels came back since the last retrain ({enough} are asked for)"
+    window = f"{learnt} labels at {state.last_retrain_at}"
+    return labels, [Signal(model=settings.name, window=window, cause="new_labels", says=says)]

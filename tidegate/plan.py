@@ -13,10 +13,11 @@ from tidegate.data.sources import digest_sources
 from tidegate.errors import BadInput
 from tidegate.evaluation.history import earlier, read_history, worn_holdouts
 from tidegate.models.catalogue import algorithm
+from tidegate.records import BaselineModel
 from tidegate.rollout.baseline import find_baseline
 from tidegate.rollout.model_store import ModelStore
 from tidegate.search.backends import cluster_settings
-from tidegate.search.warmstart import AUTO
+from tidegate.search.warmstart import AUTO, refreshed
 from tidegate.store import code_digest, digest_json, read_json
 
 #: Libraries whose version can change a result; they are part of every cache key.
@@ -81,7 +82,7 @@ def plan_retrain(config: RunConfig, model_store: Path) -> RetrainPlan:
         "data": data.model_dump_json(),
         "validation": config.validation.model_dump_json(),
         "features": config.features_in_time.model_dump_json(),
-        "search_settings": _searched(config, store, digests["source"]).model_dump_json(),
+        "search_settings": _searched(config, store, digests["source"], baseline).model_dump_json(),
         "cluster": cluster_settings(config),
         "policy": config.policy.model_dump_json(),
         "baseline": baseline.model_dump_json(),
@@ -128,9 +129,16 @@ def _with_mitigation(config: RunConfig, search: SearchConfig) -> SearchConfig:
     return search.model_copy(update={"mitigate": config.policy.mitigate})
 
 
-def _searched(config: RunConfig, model_store: Path, source_digest: str) -> SearchConfig:
+def _searched(
+    config: RunConfig, model_store: Path, source_digest: str, baseline: BaselineModel
+) -> SearchConfig:
     """Return the search section with what the plan settles: the start, and a cascade's filter."""
-    search = _with_mitigation(config, _with_start(config, model_store, source_digest))
+    if config.search.refresh and baseline.bundle:
+        started = refreshed(config.search, Path(baseline.bundle))
+    else:
+        started = _with_start(config, model_store, source_digest)
+        started = started.model_copy(update={"refresh": False})
+    search = _with_mitigation(config, started)
     return search if config.policy.cascade is None else search.model_copy(update={"distill": True})
 
 

@@ -171,3 +171,19 @@ def test_a_run_that_is_repeated_keeps_the_split_that_it_wore_out(shop):
     )
     add_to_history(shop.folder / "models" / "toy", last)
     assert shop.plan().arguments["data"] == plan.arguments["data"]
+
+
+def test_a_refresh_searches_nothing_but_what_is_in_service(shop):
+    shop.data([1.0, 2.0])
+
+    def refreshed():
+        return json.loads(
+            shop.plan(search={"refresh": True, "backend": "katib"}).arguments["search_settings"]
+        )
+
+    assert refreshed()["refresh"] is False, "without a release there is nothing to refresh"
+    version = shop.release()
+    found = refreshed()
+    assert found["refresh"] is True
+    assert (found["algorithms"], found["trials"], found["backend"]) == (["constant"], 1, "local")
+    assert found["warm_start"].endswith(version), "of the same data, too"

@@ -3,8 +3,12 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from tidegate.monitoring.retrain_data import allocate, mix
+from tidegate.config import DataConfig
+from tidegate.data.ingest import build_snapshot
+from tidegate.data.retrain_data import allocate, mix
+from tidegate.errors import BadInput
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=8)
 
@@ -74,3 +78,68 @@ def test_numbers_and_columns_that_cannot_be_are_refused(wrong):
     asked = {"memory_share": 0.5, "strata": ["label"], **wrong}
     with pytest.raises(ValueError, match=r"memory_share|rows|place"):
         mix(table([0] * 5), table([1] * 5), **asked)
+
+
+def timed_posts(days=100):
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "text": [f"post {day} {rng.integers(10**9)}" for day in range(4 * days)],
+            "y": [0, 0, 0, 1] * days,
+            "at": np.repeat(pd.date_range("2026-01-01", periods=days, freq="D"), 4),
+            "place": (["home"] * 39 + ["pier"]) * (days // 10),
+            "ties": [["a"], ["a", "b"]] * (2 * days),
+        }
+    )
+
+
+def snapshot_of(table, **changes):
+    data = {"source": "-", "text": "text", "label": "y", "time": "at", "groups": ["ties"]}
+    config = DataConfig.model_validate({**data, **changes})
+    return build_snapshot(table, config, name="toy", source_digest="")
+
+
+def test_a_retrain_learns_from_recent_rows_and_remembers_every_stratum_of_the_past():
+    whole, before = snapshot_of(timed_posts())
+    how = {"recent_days": 20, "memory_share": 0.25, "strata": ["place", "ties"]}
+    mixed, after = snapshot_of(timed_posts(), mix=how)
+    train, newest = after["train"], before["train"]["_time"].max()
+    recent = train["_time"] > newest - pd.Timedelta(days=20)
+    assert recent.sum() == (before["train"]["_time"] > newest - pd.Timedelta(days=20)).sum()
+    assert (~recent).sum() == round(recent.sum() / 3)
+    assert train["_time"].is_monotonic_increasing
+    old = train[~recent]
+    assert set(old["place"]) == {"home", "pier"}
+    assert {tuple(ties) for ties in old["_group_ties"]} == {("a",), ("a", "b")}
+    for split in ("validation", "holdout"):
+        pd.testing.assert_frame_equal(after[split], before[split])
+    assert mixed.digest != whole.digest
+    assert snapshot_of(timed_posts(), mix=how)[0].digest == mixed.digest
+    assert snapshot_of(timed_posts(), mix={**how, "seed": 1})[0].digest != mixed.digest
+    assert f"training rows are the {recent.sum()} of the last 20 days" in mixed.notices[-1]
+
+
+def test_a_row_without_a_time_is_no_recent_one():
+    table = timed_posts()
+    table.loc[::3, "at"] = pd.NaT
+    _, tables = snapshot_of(table, mix={"recent_days": 10, "memory_share": 0.0})
+    assert tables["train"]["_time"].notna().all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"strata": ["colour"]}, "data.mix.strata: the training rows have no column 'colour'"),
+        ({"recent_days": 0.5, "memory_share": 0.0}, "all of one class"),
+    ],
+)
+def test_a_mix_that_cannot_be_learned_from_is_refused(changes, told):
+    table = timed_posts()
+    table.loc[table["at"] > "2026-04-08", "y"] = 0
+    with pytest.raises(BadInput, match=told):
+        snapshot_of(table, mix=changes, split={"by": "random", "validation": 0.1, "holdout": 0.1})
+
+
+def test_a_mix_needs_times():
+    with pytest.raises(ValidationError, match=r"name the time column in data.time"):
+        DataConfig.model_validate({"source": "-", "label": "y", "mix": {}})

@@ -202,6 +202,18 @@ def test_the_best_points_of_an_earlier_search_are_tried_after_the_defaults(
     assert "warm start: logistic's earlier point is outside its space" in capsys.readouterr().out
 
 
+def test_a_refresh_tries_nothing_but_the_points_in_service(features, tmp_path):
+    first = run_search(features, config(trials=3, ensemble_members=1), tmp_path / "first")
+    served = first.trials[-1].params
+    store.write_record(
+        tmp_path / "first" / "search.json",
+        first.model_copy(update={"trials": (first.trials[-1],)}),
+    )
+    told = config(trials=1, refresh=True, seed=9, warm_start=str(tmp_path / "first"))
+    again = run_search(features, told, tmp_path / "again")
+    assert [trial.params for trial in again.trials] == [served]
+
+
 def test_a_warm_start_from_nowhere_is_refused(features, tmp_path):
     told = config(warm_start=str(tmp_path / "nowhere"))
     with pytest.raises(BadInput, match="holds neither"):

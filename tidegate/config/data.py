@@ -44,6 +44,21 @@ class PublishedSplit(Section):
     deduplicate: bool = False
 
 
+class MixConfig(Section):
+    """Training rows of a retrain: a recent window, and a memory of what was before it."""
+
+    recent_days: Annotated[float, Field(gt=0)] = Field(
+        28.0, description="counted back from the newest training row"
+    )
+    memory_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.5, description="share of the training rows that come from before the window"
+    )
+    strata: Names = Field(
+        (), description="columns of whose values, with the label, the memory keeps some rows each"
+    )
+    seed: int = 0
+
+
 def _as_split(value: object) -> object:
     """Let ``split: column_name`` stand for a published split."""
     return {"column": value} if isinstance(value, str) else value
@@ -90,6 +105,11 @@ class DataConfig(Section):
     functional_tests: Names = Field(
         (), description="suites to score: builtin, or tables in HateCheck's columns"
     )
+    mix: MixConfig | None = Field(
+        None,
+        description="learn from recent rows and a memory of the past instead of all training rows; "
+        "a triggered retrain sets it from monitor.trigger",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -102,6 +122,8 @@ class DataConfig(Section):
     def _consistent(self) -> "DataConfig":
         if isinstance(self.split, SplitRule) and self.split.by == "time" and self.time is None:
             raise ValueError("split.by is time but data.time is not set; name the time column")
+        if self.mix is not None and self.time is None:
+            raise ValueError("mix needs to know what is recent; name the time column in data.time")
         if (self.task == "multilabel") != bool(self.tasks):
             raise ValueError(
                 "task: multilabel and tasks: [COLUMN] go together; write both or neither"

@@ -68,6 +68,11 @@ class SearchConfig(Section):
         description="run directory or bundle whose best points are tried early; auto: the last "
         "release of other data; null: none",
     )
+    refresh: bool = Field(
+        False,
+        description="no search: the hyperparameters in service, on this run's data; without a "
+        "release the search is as configured",
+    )
     ensemble_members: Annotated[int, Field(ge=1)] = Field(
         3, description="how many trials may serve together as one model; 1 for a single one"
     )

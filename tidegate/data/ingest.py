@@ -24,6 +24,7 @@ from tidegate.data.duplicates import find_duplicates
 from tidegate.data.functional_suite import as_rows, read_suites
 from tidegate.data.labels import read_labels, read_tasks, read_weights, target_of
 from tidegate.data.leaks import leak_notices
+from tidegate.data.retrain_data import mix_training_rows
 from tidegate.data.sources import digest_sources, read_source, require_column
 from tidegate.data.times import read_times
 from tidegate.data.unlabelled import read_unlabelled
@@ -220,10 +221,14 @@ def build_snapshot(
         split: whole[keep & (codes == code)].reset_index(drop=True)
         for code, split in enumerate(SPLITS)
     }
+    if config.mix is not None:
+        tables["train"], told = mix_training_rows(tables["train"], config, config.mix)
+        notices.append(told)
     train = tables["train"]
     notices += leak_notices(train, columns, train[LABEL].to_numpy())
     content = {split: _table_digest(frame) for split, frame in tables.items()}
-    settings = config.model_dump(mode="json", exclude=_NO_SETTINGS)
+    unused = {"mix"} if config.mix is None else set()
+    settings = config.model_dump(mode="json", exclude=_NO_SETTINGS | unused)
     return Snapshot(
         name=name,
         digest=store.digest_json({"tables": content, "config": settings}),

@@ -9,19 +9,21 @@ call goes on wherever it runs. Both shapes may share a workspace, one call at a 
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
-from tidegate.config import RunConfig, load_config
+from pydantic import ValidationError
+
+from tidegate.config import MonitorConfig, RunConfig, load_config
 from tidegate.errors import BadInput
 from tidegate.monitoring.schedule import read_state
 from tidegate.monitoring.watch import PAGE, REPORT, STATE, check_log, signals_from
 from tidegate.monitoring.wording import line_of
-from tidegate.records import MonitorReport, MonitorState
+from tidegate.records import Cause, MonitorReport, MonitorState, WindowCheck
 from tidegate.rollout.model_store import ModelStore
-from tidegate.store import write_json
+from tidegate.store import read_record, write_json
 
 SIGNALS = "signals.json"
 
@@ -70,13 +72,62 @@ def check_served(config: RunConfig, workspace: Path, *, now: datetime) -> Checke
         python=Path(sys.executable),
         labels=config.monitor.labels,
     )
-    lately = _lately(report, read_state(folder / STATE, config.monitor), config)
-    signals = [signal.model_dump(mode="json") for signal in signals_from(lately)]
-    write_json(folder / SIGNALS, signals)
+    write_signals(report, folder, config.monitor)
     return Checked(report, folder)
 
 
-def _lately(report: MonitorReport, state: MonitorState | None, config: RunConfig) -> MonitorReport:
+def write_signals(report: MonitorReport, folder: Path, config: MonitorConfig) -> None:
+    """Leave what a trigger should know of the windows up to a report beside its state."""
+    lately = _lately(report, read_state(folder / STATE, config), config)
+    signals = [signal.model_dump(mode="json") for signal in signals_from(lately)]
+    write_json(folder / SIGNALS, signals)
+
+
+def calm_causes(folder: Path, causes: Collection[str], since: str | None) -> tuple[Cause, ...]:
+    """Return those of some causes that the latest window of a monitor does not show.
+
+    Parameters
+    ----------
+    folder : Path
+        Where a monitor leaves its state.
+    causes : collection of str
+        As the trigger counts them.
+    since : str, optional
+        When the last retrain was asked for (ISO 8601): a window before its end says nothing of it.
+
+    Raises
+    ------
+    BadInput
+        If the state is damaged.
+    """
+    try:
+        state = read_record(folder / STATE, MonitorState)
+    except FileNotFoundError:
+        return ()
+    except (OSError, ValidationError):
+        mend = "move it away; windows that the log still holds are then checked anew"
+        raise BadInput(str(folder / STATE), "is not the state of a monitor", mend) from None
+    latest = [
+        check
+        for check in state.history
+        if check.until == state.done_until
+        and check.diagnosis is not None
+        and check.bundle_version == state.bundle_version
+        and (since is None or _begin(check) >= datetime.fromisoformat(since))
+    ]
+    if not latest:
+        return ()
+    seen = {check.diagnosis.kind for check in latest if check.diagnosis is not None}
+    return tuple(cause for cause in get_args(Cause) if cause in causes and cause not in seen)
+
+
+def _begin(check: WindowCheck) -> datetime:
+    return datetime.fromisoformat(check.since)
+
+
+def _lately(
+    report: MonitorReport, state: MonitorState | None, config: MonitorConfig
+) -> MonitorReport:
     """Return a report on the windows of this version that the longest scale still covers.
 
     From the state, not this call: a call that was stopped after its windows were done, or one
@@ -84,7 +135,7 @@ def _lately(report: MonitorReport, state: MonitorState | None, config: RunConfig
     """
     if state is None:
         return report
-    days = config.monitor.scales[-1] * config.monitor.window_days
+    days = config.scales[-1] * config.window_days
     since = datetime.fromisoformat(state.done_until) - timedelta(days=days)
     checks = tuple(
         check

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from tidegate.cluster_api import CONFIG_MAPS, ClusterApi, ClusterError
 from tidegate.errors import BadInput, Conflict
+from tidegate.monitoring.trigger import TriggerStore
 from tidegate.records import RemedyRequest, TriggerState
 from tidegate.store import read_json, write_json
 
@@ -25,6 +26,7 @@ _CONFLICT = 409
 #: Seconds that a page may take, and the pauses before it is sent again.
 _PAGE_SECONDS = 5.0
 _PAUSES = (0.5, 2.0)
+_TRIES = 20
 
 
 class FileStore:
@@ -132,6 +134,29 @@ class ConfigMapStore:
             if error.status in (_CONFLICT, 404):
                 raise Conflict(f"{self._name} was written since revision {revision}") from None
             raise
+
+
+def change(
+    store: TriggerStore, model: str, alter: Callable[[TriggerState], TriggerState]
+) -> TriggerState:
+    """Alter the state as it stands, however many others write at the same time; return it.
+
+    Raises
+    ------
+    Conflict
+        If others kept changing it.
+    """
+    for _ in range(_TRIES):
+        kept, revision = store.read()
+        state = alter(kept or TriggerState(model=model))
+        if state == kept:
+            return state
+        try:
+            store.write(state, revision=revision)
+        except Conflict:
+            continue
+        return state
+    raise Conflict(f"the trigger of {model} was changed {_TRIES} times while it was read")
 
 
 def page(

@@ -122,13 +122,26 @@ def check_log(
 
 
 def signals_from(report: MonitorReport) -> tuple[Signal, ...]:
-    """Return what a trigger should know of a monitor's checks, in their order."""
+    """Return what a trigger should know of a monitor's checks, those of segments first.
+
+    The evidence says of which version, and of which segment alone, and how far the share of
+    violating posts has moved. A trigger takes the last of several for the same window and cause.
+    """
     return tuple(
-        signal
-        for check in report.checks
+        signal.model_copy(update={"evidence": {**signal.evidence, **_evidence(check)}})
+        for check in sorted(report.checks, key=lambda check: check.segment is None)
         if check.diagnosis is not None
         for signal in signals_of(check.diagnosis, model=report.model, window=check.until)
     )
+
+
+def _evidence(check: WindowCheck) -> dict[str, Any]:
+    evidence: dict[str, Any] = {"bundle_version": check.bundle_version}
+    if check.segment is not None:
+        evidence["segment"] = check.segment
+    if check.diagnosis is not None and check.diagnosis.prior is not None:
+        evidence["prior"] = check.diagnosis.prior.model_dump(mode="json")
+    return evidence
 
 
 class _Monitor:

@@ -118,8 +118,10 @@ from tidegate.records.threshold import (
 )
 from tidegate.records.trigger import (
     Cause,
+    LogLine,
     RemedyRequest,
     Signal,
+    ThresholdUpdate,
     TriggerState,
     TriggerVerdict,
 )
@@ -191,6 +193,7 @@ __all__ = [
     "LabelProvenance",
     "LabelledQuality",
     "LeftOut",
+    "LogLine",
     "Metric",
     "MitigationReport",
     "MonitorReport",
@@ -228,6 +231,7 @@ __all__ = [
     "Target",
     "Threshold",
     "ThresholdOffer",
+    "ThresholdUpdate",
     "Traffic",
     "TrainingEvidence",
     "TreatedModel",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tidegate.records.record import Record
+from tidegate.records.record import Interval, Record
 
 Cause = Literal[
     "covariate_shift",
@@ -50,12 +50,52 @@ class RemedyRequest(Record):
     evidence: Mapping[str, Any] = {}
 
 
+class LogLine(Record):
+    """What a trigger did or learnt, and when (UTC, ISO 8601); `request` names what it is about."""
+
+    at: str
+    request: str
+    says: str
+
+
+class ThresholdUpdate(Record):
+    """What came of a request for another threshold of the model in service.
+
+    `outcome` is ``decided`` only until the release is on its way: a trigger that was stopped
+    between the two finds it and goes on. `labelled_precision` is an interval over the labelled
+    rows of late that the new threshold flags, `labelled_flagged` of them.
+    """
+
+    request: str
+    model: str
+    outcome: Literal[
+        "decided",
+        "in_service",
+        "release_begun",
+        "approval_asked",
+        "release_under_way",
+        "kept",
+        "refused",
+    ]
+    says: str
+    version_before: str
+    version: str | None = None
+    threshold_before: float | None = None
+    threshold: float | None = None
+    min_precision: float | None = None
+    prevalence_assumed: float | None = None
+    labelled_flagged: int = 0
+    labelled_precision: Interval | None = None
+
+
 class TriggerState(Record):
     """What a trigger remembers of one model between calls; times are UTC, ISO 8601.
 
     `waiting` holds what was noticed while a request ran or while the trigger rested. `told` and
     `asked` are the latest signals that were acted on and the latest requests, with their times.
-    `in_a_row` counts retrains for each cause since a window without it.
+    `in_a_row` counts retrains for each cause since a window without it. `log` holds the latest of
+    what was asked for and how it ended, `unsent` the pages that nobody took yet. `labels_learnt`
+    is how many labels had come back at the last retrain.
     """
 
     model: str
@@ -66,6 +106,9 @@ class TriggerState(Record):
     last_retrain_at: str | None = None
     light_in_a_row: int = 0
     in_a_row: Mapping[str, int] = {}
+    log: tuple[LogLine, ...] = ()
+    unsent: tuple[RemedyRequest, ...] = ()
+    labels_learnt: int | None = None
 
 
 class TriggerVerdict(Record):

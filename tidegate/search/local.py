@@ -80,8 +80,10 @@ class _Search:
         self._benchmark_can_win = BENCHMARK in listed
         self._studies = {entry.name: Study(entry, config, warm[entry.name]) for entry in listed}
         self._beside = None if self._benchmark_can_win else Study(BENCHMARK, config)
-        most = None if config.trials is None else config.trials + (self._beside is not None)
-        self._most_trials = most
+        trials = config.trials
+        if config.refresh and trials is not None:
+            trials = max(1, sum(map(len, warm.values())))
+        self._most_trials = None if trials is None else trials + (self._beside is not None)
         # One long trial imports its libraries itself: the benchmark need not wait for them.
         often = [entry for entry in listed if not entry.plans_by_seconds]
         modules = [module for entry in (BENCHMARK, *often) for module in entry.preload]
@@ -157,7 +159,8 @@ class _Search:
         else:
             if self._schedule.is_counted and not self._learn_before(number):
                 return False
-            turn = self._schedule.turn(len(self._running))
+            due = [name for name, study in self._studies.items() if study.points_left]
+            turn = self._schedule.turn(len(self._running), due)
         if turn is None:
             return False
         study = self._studies.get(turn.algorithm) or self._beside

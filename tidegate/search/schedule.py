@@ -8,7 +8,7 @@ improve within it.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from tidegate.config import SearchConfig
@@ -114,13 +114,16 @@ class Schedule:
             self._allocation.choose([name])
         return Turn(name, self._threads, None)
 
-    def turn(self, running: int) -> Turn | None:
-        """Return the next trial while `running` others run, None for none now."""
+    def turn(self, running: int, among: Collection[str] = ()) -> Turn | None:
+        """Return the next trial while `running` others run, None for none now.
+
+        With a budget in trials `among` may say of which algorithms.
+        """
         left = self.trial_seconds_left()
         if left == 0 or self._long_runs:
             return None
         if self.is_counted:
-            name = self._allocation.choose(self._algorithms)
+            name = self._allocation.choose(among or self._algorithms)
             timed = self._algorithms[name].plans_by_seconds and self._seconds < _A_YEAR_SECONDS
             return Turn(name, self._threads, left if timed else None)
         others = [name for name in self._algorithms if name != self._long]

@@ -30,7 +30,8 @@ class Proposal:
 class Study:
     """One algorithm's trials so far; its defaults come first, then the points of a warm start.
 
-    A grid's points follow in their order, and random ones when it is through.
+    A refresh tries the latter alone. A grid's points follow in their order, and random ones when
+    it is through.
 
     Raises
     ------
@@ -51,7 +52,10 @@ class Study:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = _sampler(config)
         self._study = optuna.create_study(direction="maximize", sampler=sampler)
-        self._study.enqueue_trial(dict(algorithm.defaults))
+        if not (config.refresh and warm):
+            self._study.enqueue_trial(dict(algorithm.defaults))
+        #: How many points of a refresh have not been proposed yet.
+        self.points_left = len(warm) if config.refresh else 0
         for point in warm:
             self._study.enqueue_trial(dict(point), skip_if_exists=True)
         if config.strategy == "grid" and config.trials is not None:
@@ -62,6 +66,7 @@ class Study:
     def propose(self) -> Proposal:
         """Return the next trial; those still running count as poor (a constant liar)."""
         handle = self._study.ask()
+        self.points_left = max(0, self.points_left - 1)
         rule = stop_rule(
             self._succeeded,
             min_trials=self._config.median_stop_min_trials,

@@ -40,6 +40,30 @@ def warm_points(
     return points
 
 
+def refreshed(config: SearchConfig, in_service: Path) -> SearchConfig:
+    """Return a search of nothing but the points that a bundle serves with, in the search step.
+
+    Parameters
+    ----------
+    in_service : Path
+        The bundle.
+    """
+    points: list[tuple[str, Params]] = []
+    for point in _points_in(in_service):
+        if point not in points:
+            points.append(point)
+    return config.model_copy(
+        update={
+            "algorithms": tuple(dict.fromkeys(name for name, _ in points)),
+            "backend": "local",
+            "strategy": "random",
+            "trials": len(points),
+            "ensemble_members": len(points),
+            "warm_start": str(in_service),
+        }
+    )
+
+
 def _points_in(place: Path) -> Iterator[tuple[str, Params]]:
     if (place / "search.json").is_file():
         found = read_record(place / "search.json", SearchResult)

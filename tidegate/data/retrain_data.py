@@ -11,7 +11,65 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tidegate.config import DataConfig, MixConfig
+from tidegate.errors import BadInput
+from tidegate.records import CLASS, GROUP_PREFIX, LABEL, TIME
+
 Places = npt.NDArray[np.int64]
+
+
+def mix_training_rows(train: Any, config: DataConfig, how: MixConfig) -> tuple[Any, str]:
+    """Return the rows that a retrain learns from, and the mix in words.
+
+    Validation and holdout stay whole, so that retrains are judged by the same rows.
+
+    Parameters
+    ----------
+    train : pandas.DataFrame
+        Training rows of a snapshot, with their times; a row without one counts as old.
+    config : DataConfig
+        Says which columns are groups.
+    how : MixConfig
+        The mix.
+
+    Raises
+    ------
+    BadInput
+        If a stratum's column is missing, or one class is left.
+    """
+    import pandas as pd
+
+    ordered = train.sort_values(TIME, kind="stable", na_position="first")
+    begins = ordered[TIME].max() - pd.Timedelta(days=how.recent_days)
+    is_recent = (ordered[TIME] > begins).to_numpy(bool)
+    strata = pd.DataFrame({LABEL: ordered[LABEL]})
+    if CLASS in ordered:
+        strata[CLASS] = ordered[CLASS]
+    for name in how.strata:
+        column = f"{GROUP_PREFIX}{name}" if name in config.groups else name
+        if column not in ordered:
+            mend = "name a feature column or a group, or mend monitor.trigger.memory_strata"
+            raise BadInput("data.mix.strata", f"the training rows have no column {name!r}", mend)
+        # A cell may be a list of names.
+        strata[f"stratum {name}"] = ordered[column].map(str)
+    place = "row of the training table"
+    places = strata.assign(**{place: np.arange(len(ordered))})
+    chosen = mix(
+        places[is_recent],
+        places[~is_recent],
+        memory_share=how.memory_share,
+        strata=list(strata.columns),
+        seed=how.seed,
+    )[place].to_numpy()
+    mixed = ordered.iloc[chosen].reset_index(drop=True)
+    if mixed[LABEL].nunique() < 2:
+        problem = f"the {len(mixed)} rows of the mix are all of one class"
+        raise BadInput("data.mix", problem, "raise recent_days or memory_share")
+    recent, past = int(is_recent.sum()), int((~is_recent).sum())
+    return mixed, (
+        f"training rows are the {recent} of the last {how.recent_days:g} days and "
+        f"{len(mixed) - recent} of {past} before them (data.mix)"
+    )
 
 
 def mix(
