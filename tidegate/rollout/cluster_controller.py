@@ -16,6 +16,9 @@ from tidegate.rollout.kserve_backend import KServeBackend
 from tidegate.rollout.model_store import ModelStore
 from tidegate.rollout.release_queue import waiting
 
+#: One look may last so long: figures, replays and golden rows have limits that add up to less.
+_LEASE_SECONDS = 60.0
+
 
 def cluster_controller(
     config: RunConfig, store: ModelStore, holder: str, *, clock: Clock = utc_now
@@ -36,6 +39,7 @@ def cluster_controller(
         config.rollout,
         clock,
         holder,
+        lease_seconds=_LEASE_SECONDS,
         next_release=next_release(store, config, backend, clock=clock),
     )
     return controller, backend
