@@ -179,6 +179,22 @@ def status(
 
 
 @rollout.command()
+def versions(config: ConfigFile) -> None:
+    """List every version: in service, kept to return to, waiting, or failed with its evidence."""
+    from rich.console import Console
+
+    from pipelines.rollout_display import versions_table
+    from tidegate.rollout.known_versions import known_versions
+
+    settings = _settings(config)
+    known = known_versions(_store(settings), settings.name)
+    if not known:
+        typer.echo(f"{settings.name}: no version is known")
+        return
+    Console(highlight=False).print(versions_table(known))
+
+
+@rollout.command()
 def advance(
     config: ConfigFile, reason: Reason, on_cluster: OnCluster = False, by: By = None
 ) -> None:

@@ -11,6 +11,7 @@ from tidegate.config import RolloutConfig
 from tidegate.errors import Conflict
 from tidegate.records import Traffic
 from tidegate.rollout.controller import Controller
+from tidegate.rollout.known_versions import known_versions
 from tidegate.rollout.local_backend import LocalBackend
 from tidegate.rollout.model_store import ModelStore
 from tidegate.rollout.transitions import begin, return_to
@@ -179,6 +180,14 @@ def test_failed_candidates_push_out_no_version_that_one_may_return_to(store, ver
         assert [event["kind"] for event in archived["events"]] == ["began", "rolled_back"]
         assert archived["events"][-1]["analysis"]["verdict"] == "rollback"
         assert (home / failure / "root_cause.html").is_file()
+    known = {one.version: one for one in known_versions(store, "toy")}
+    assert [known[f].standing for f in failures] == ["failed"] * 3
+    assert [known[f].is_kept for f in failures] == [False, True, True]
+    assert all(known[f].page.is_file() and known[f].says == "as told" for f in failures)
+    assert (known[good].standing, known[version(better)].standing) == (
+        "was in service",
+        "in service",
+    )
     store.rollback("toy", failures[2])
     assert store.current("toy").version == failures[2]
 
