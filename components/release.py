@@ -1,4 +1,4 @@
-"""A promoted bundle to the model store, or to whoever approves it."""
+"""A promoted bundle on its way into service, or to whoever approves it."""
 
 from kfp import dsl
 
@@ -8,17 +8,22 @@ def release(
     model_store: str,
     run_digest: str,
     approval: str,
+    on_cluster: str,
     code_digest: str,
     bundle: dsl.Input[dsl.Model],
     released: dsl.Output[dsl.Artifact],
 ) -> None:
-    """Move the store's `current` pointer to the bundle, or ask for the approval to do so."""
+    """Hand the bundle to the release controller, put it in service, or ask for its approval."""
     from pathlib import Path
 
-    from tidegate.rollout.approval import release_or_ask
-    from tidegate.rollout.model_store import ModelStore
+    from tidegate.rollout.pipeline_step import release_of_run
     from tidegate.store import write_record
 
-    store = ModelStore(Path(model_store))
-    record = release_or_ask(store, Path(bundle.path), run_digest=run_digest, approval=approval)
+    record = release_of_run(
+        Path(model_store),
+        Path(bundle.path),
+        run_digest=run_digest,
+        approval=approval,
+        on_cluster=on_cluster,
+    )
     write_record(Path(released.path), record)

@@ -66,8 +66,11 @@ def build_retrain(
     return _on_this_machine(image)
 
 
-def _steps(given: Mapping[str, Any], place: Place) -> RetrainOutputs:
-    """Wire the steps; `place` puts a task where it shall run."""
+def _steps(given: Mapping[str, Any], place: Place, on_cluster: Any = "") -> RetrainOutputs:
+    """Wire the steps; `place` puts a task where it shall run.
+
+    `on_cluster` is the whole configuration there, which the release step needs.
+    """
     name, code_digest = given["name"], given["code_digest"]
     ingested = place(
         ingest(
@@ -143,6 +146,7 @@ def _steps(given: Mapping[str, Any], place: Place) -> RetrainOutputs:
                 model_store=given["model_store"],
                 run_digest=given["run_digest"],
                 approval=given["approval"],
+                on_cluster=on_cluster,
                 code_digest=code_digest,
                 bundle=evaluated.outputs["bundle"],
             ),
@@ -224,7 +228,7 @@ def _on_cluster(
                 else Room(cpu, memory, *placed),
                 workspace_claim=workspace_claim,
                 object_store_secret=object_store_secret,
-                repeatable=step not in ("release", "record-outcome"),
+                repeatable=step != "record-outcome",
             )
             return task.set_container_image(search_image if searching else image)
 
@@ -232,6 +236,6 @@ def _on_cluster(
         with dsl.ExitHandler(ended.set_caching_options(False), name="retrain"):
             # Never from the cache: what it digests may have changed behind the same address.
             planned = place(plan(config=config, workspace=workspace), "plan")
-            _steps(planned.set_caching_options(False).outputs, place)
+            _steps(planned.set_caching_options(False).outputs, place, on_cluster=config)
 
     return retrain

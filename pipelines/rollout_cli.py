@@ -47,11 +47,11 @@ def start(
     by: By = None,
 ) -> None:
     """Begin the release of a candidate; the controller takes it through its steps."""
-    from tidegate.rollout.approval import REQUEST, read_approval, request_folder
+    from tidegate.rollout.approval import REQUEST
     from tidegate.rollout.baseline import bundle_folder
     from tidegate.rollout.controller import utc_now
+    from tidegate.rollout.handover import begin_release
     from tidegate.rollout.root_cause import keep_made
-    from tidegate.rollout.transitions import approve, begin
 
     settings = _settings(config)
     store = _store(settings)
@@ -74,26 +74,16 @@ def start(
         raise BadInput(
             str(folder), f"version {manifest.version} is in service already", "name another run"
         )
-    state, events = begin(
-        name=settings.name,
+    state = begin_release(
+        store,
+        settings,
         baseline=current.version,
         candidate=manifest.version,
         run_digest=_run_of(run_or_bundle),
-        config=settings.rollout,
         actor=by or getpass.getuser(),
         now=utc_now(),
+        asked=run_or_bundle if (run_or_bundle / REQUEST).exists() else None,
     )
-    if state.phase == "awaiting_approval":
-        # Without a good approval this refuses, and nothing has begun.
-        asked = request_folder(store, settings.name, state.run_digest)
-        asked = run_or_bundle if (run_or_bundle / REQUEST).exists() else asked
-        signed = read_approval(asked, settings.rollout.approvers)
-        if signed.request.candidate != state.candidate:
-            problem = f"the approval is for {signed.request.candidate}, not {state.candidate}"
-            raise BadInput(str(run_or_bundle), problem, "approve this run: tidegate approve RUN")
-        state, more = approve(state, by=signed.by, reason=signed.reason, now=utc_now())
-        events += more
-    state = state.model_copy(update={"outbox": events})
     keep_made(run_or_bundle, store.folder_of(settings.name) / "made" / manifest.version)
     backend.write_state(state, revision=None if found is None else found[1])
     typer.echo(f"{settings.name}: release of {manifest.version} begins; {current.version} serves")
@@ -186,6 +176,22 @@ def status(
     told = Ledger(_store(settings), settings.name, kept_versions=2).log.read()
     if told:
         console.print(events_table(told[-events:]))
+
+
+@rollout.command()
+def versions(config: ConfigFile) -> None:
+    """List every version: in service, kept to return to, waiting, or failed with its evidence."""
+    from rich.console import Console
+
+    from pipelines.rollout_display import versions_table
+    from tidegate.rollout.known_versions import known_versions
+
+    settings = _settings(config)
+    known = known_versions(_store(settings), settings.name)
+    if not known:
+        typer.echo(f"{settings.name}: no version is known")
+        return
+    Console(highlight=False).print(versions_table(known))
 
 
 @rollout.command()

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from tidegate.config import RolloutConfig
 from tidegate.records import Finding, ReleaseEvent, ReleaseState, StepAnalysis, Verdict
+from tidegate.rollout.known_versions import KnownVersion
 from tidegate.rollout.transitions import seconds_since
 
 _STYLES: dict[Verdict, str] = {"advance": "green", "pause": "yellow", "rollback": "bold red"}
@@ -69,6 +70,23 @@ def events_table(events: Sequence[ReleaseEvent]) -> Table:
             event.kind.replace("_", " "),
             _step(event.percent),
             Text(_because(event)),
+        )
+    return table
+
+
+def versions_table(versions: Sequence[KnownVersion]) -> Table:
+    """Return every version, oldest first, and the page about each that failed."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("version", "standing", "since (UTC)", "bundle", "because"):
+        table.add_column(column, overflow="fold")
+    for one in versions:
+        page = "" if one.page is None else f" (see {one.page})"
+        table.add_row(
+            one.version,
+            one.standing,
+            "" if one.at is None else one.at[:19].replace("T", " "),
+            "kept" if one.is_kept else "gone",
+            Text(f"{one.says}{page}"),
         )
     return table
 

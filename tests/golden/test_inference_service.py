@@ -46,6 +46,10 @@ FULL = config(
     },
     serving={"max_rows": 64, "exploration": {"allow_share": 0.01}},
 )
+LOGGED = config(
+    cluster={"namespace": "moderation", "service": {"payload_receiver": "component"}},
+    serving={"payload_log": {"uri": "/workspace/payload"}},
+)
 
 CASES = {
     "standard_baseline": (config(), "Standard", Traffic(baseline=OLD), {}),
@@ -56,6 +60,7 @@ CASES = {
         Traffic(baseline=OLD, candidate=NEW, candidate_percent=30),
         {"slot": "blue", "candidate_slot": "green"},
     ),
+    "standard_logged": (LOGGED, "Standard", Traffic(baseline=OLD), {}),
     "knative_shadow": (config(), "Knative", Traffic(baseline=OLD, candidate=NEW), {}),
     "knative_canary": (
         FULL,
@@ -148,3 +153,26 @@ def test_a_version_is_read_back_from_the_address_of_its_bundle_in_this_store_alo
     built = build_spec(FULL, Traffic(baseline=OLD), "Standard")["predictor"]
     assert version_of(FULL, built["containers"]) == OLD
     assert version_of(config("other"), built["containers"]) is None
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_the_receiver_keeps_the_server_does_not_keep_again(mode):
+    [container] = build_spec(LOGGED, Traffic(baseline=OLD), mode)["predictor"]["containers"]
+    assert "--settings" not in container["args"]
+    alone = config(serving={"payload_log": {"uri": "s3://bucket/payload"}})
+    [container] = build_spec(alone, Traffic(baseline=OLD), mode)["predictor"]["containers"]
+    assert "s3://bucket/payload" in container["args"][-1]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_logger_posts_to_the_service_of_the_manifests(mode):
+    service = yaml.safe_load((MANIFESTS / "log-receiver" / "service.yaml").read_text())
+    logger = build_spec(LOGGED, Traffic(baseline=OLD), mode)["predictor"]["logger"]
+    name = service["metadata"]["name"]
+    assert logger == {"mode": "all", "url": f"http://{name}.moderation.svc.cluster.local/"}
+    assert [port["port"] for port in service["spec"]["ports"]] == [80]
+
+
+def test_a_receiver_that_is_no_address_is_refused():
+    with pytest.raises(ValueError, match="payload_receiver: component"):
+        config(cluster={"service": {"payload_receiver": "log-receiver:8080"}})

@@ -98,15 +98,12 @@ def test_every_step_is_a_component_beside_the_plan_and_the_outcome(pipeline):
     assert {f"exec-{step}" for step in steps} == set(pipeline["deploymentSpec"]["executors"])
 
 
-def test_every_step_is_repeated_with_back_off_but_the_release_and_the_outcome(pipeline):
+def test_every_step_is_repeated_with_back_off_but_the_outcome(pipeline):
     tasks = tasks_of(pipeline)
     for step in ("plan", *STEPS):
-        policy = tasks[step].get("retryPolicy")
-        if step == "release":
-            assert policy is None
-        else:
-            assert policy["maxRetryCount"] == 2
-            assert (policy["backoffDuration"], policy["backoffFactor"]) == ("30s", 2.0)
+        policy = tasks[step]["retryPolicy"]
+        assert policy["maxRetryCount"] == 2
+        assert (policy["backoffDuration"], policy["backoffFactor"]) == ("30s", 2.0)
     assert "retryPolicy" not in tasks["record-outcome"]
 
 

@@ -58,9 +58,10 @@ class ServiceConfig(Section):
     memory_gib: Annotated[float, Field(gt=0)] = 1.0
     memory_limit_gib: Annotated[float, Field(gt=0)] = 2.0
     payload_receiver: str | None = Field(
-        None, description="address that KServe's logger posts requests and responses to"
+        None,
+        description="address that KServe's logger posts requests and responses to, or component: "
+        "that of manifests/components/log-receiver; the server then keeps no log of its own",
     )
-
     secret: str | None = Field(
         None, description="secret whose keys the model server gets as environment variables"
     )
@@ -71,6 +72,12 @@ class ServiceConfig(Section):
             raise ValueError(
                 f"max_replicas must be at least min_replicas, got {self.max_replicas} and "
                 f"{self.min_replicas}; write max_replicas: {self.min_replicas}"
+            )
+        address = self.payload_receiver
+        if address not in (None, "component") and not str(address).startswith("http"):
+            raise ValueError(
+                f"payload_receiver must be an http address or component, got {address}; write "
+                "payload_receiver: component"
             )
         if self.memory_limit_gib < self.memory_gib:
             raise ValueError(

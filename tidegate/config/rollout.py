@@ -98,6 +98,11 @@ class RolloutConfig(Section):
     model_store: str | None = Field(
         None, description="folder of released bundles [.tidegate/models beside the run]"
     )
+    controller: Literal["deployment", "step", "none"] = Field(
+        "deployment",
+        description="who steps a release that a pipeline on a cluster begins: the Deployment, the "
+        "pipeline's own step, or nobody: what is promoted is in service at once",
+    )
     steps: tuple[Annotated[int, Field(ge=0, le=100)], ...] = Field(
         (0, 5, 25, 50, 100), description="percent of traffic; 0 is shadow"
     )

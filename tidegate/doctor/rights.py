@@ -54,3 +54,39 @@ PIPELINE_RIGHTS = (
     Right("kubeflow.org", "trials", ("list",), "tidegate.search.katib_runs", "katib"),
     Right("argoproj.io", "workflows", ("get",), "tidegate.cluster_api", "katib"),
 )
+
+
+def release_rights(service: str, mode: Literal["Standard", "Knative"]) -> tuple[Right, ...]:
+    """Return the rights of whoever steps the releases of one InferenceService.
+
+    Parameters
+    ----------
+    service : str
+        ``cluster.service.name``.
+    mode : {"Standard", "Knative"}
+        In which KServe runs it.
+    """
+    kept = f"{service}-release"
+    backend, objects = "tidegate.rollout.kserve_backend", "tidegate.rollout.release_objects"
+    general = (
+        Right("serving.kserve.io", "inferenceservices", ("get", "patch"), backend, only=service),
+        Right("", "configmaps", ("get", "update"), objects, only=kept),
+        Right("", "configmaps", ("create",), objects),
+        Right("coordination.k8s.io", "leases", ("get", "update"), objects, only=kept),
+        Right("coordination.k8s.io", "leases", ("create",), objects),
+        Right("", "events", ("create",), objects),
+        Right("", "pods", ("list",), backend),
+    )
+    if mode == "Standard":
+        routes = "gateway.networking.k8s.io"
+        return (
+            *general,
+            Right("apps", "deployments", ("get",), backend),
+            Right(routes, "httproutes", ("get",), backend, only=service),
+        )
+    knative = "serving.knative.dev"
+    return (
+        *general,
+        Right(knative, "services", ("get",), backend, only=f"{service}-predictor"),
+        Right(knative, "revisions", ("get",), backend),
+    )

@@ -83,6 +83,7 @@ from tidegate.records.record import SPLITS, Interval, Record, SplitName
 from tidegate.records.rollout import (
     ApprovalRequest,
     Finding,
+    HandedOver,
     Observed,
     Phase,
     ReleaseEvent,
@@ -188,6 +189,7 @@ __all__ = [
     "GroupMetric",
     "GroupMetrics",
     "GroupPair",
+    "HandedOver",
     "IdentityShift",
     "Interval",
     "LabelProvenance",

@@ -128,6 +128,19 @@ class ReleaseState(Record):
         return Traffic(baseline=self.baseline, candidate=self.candidate, candidate_percent=percent)
 
 
+class HandedOver(Record):
+    """A promoted candidate that a pipeline left for the release controller.
+
+    `refusal` says why no release of it begins by itself; such a one is not kept in the store.
+    """
+
+    name: str
+    candidate: str
+    run_digest: str
+    handed_over_at: str
+    refusal: str = ""
+
+
 class ApprovalRequest(Record):
     """What an approver signs for: one candidate of one run, and nothing else.
 

@@ -29,6 +29,8 @@ PAYLOAD_COLUMNS = (
     "segment",
     "path",
 )
+#: Ids of rows that a release sends to compare two versions start so; no client sent them.
+REPLAY_PREFIX = "replay:"
 INPUT_PREFIX = "input_"
 
 
@@ -65,7 +67,8 @@ class LogReading(Record):
     `rows` are those returned. `duplicates` came twice and count once. `late_rows` are among the
     rows: they lay in a folder of a later hour than their time. `misplaced_rows` are not: their time
     is missing, or so far from the hour of their folder that a clock must have been wrong.
-    `unreadable` files stay where they are. `absent_columns` were asked for and are in no file;
+    `copied_rows` were sent by a release to compare two versions, and left out; `unreadable` files
+    stay where they are. `absent_columns` were asked for and are in no file;
     `retyped_columns` had several types and came as text.
     """
 
@@ -76,6 +79,7 @@ class LogReading(Record):
     duplicates: int = 0
     late_rows: int = 0
     misplaced_rows: int = 0
+    copied_rows: int = 0
     unreadable: tuple[UnreadableFile, ...] = ()
     absent_columns: tuple[str, ...] = ()
     retyped_columns: tuple[str, ...] = ()

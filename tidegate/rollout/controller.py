@@ -48,6 +48,9 @@ class Controller:
         This controller's name in the lease.
     lease_seconds : float
         How long after its last sign of life another may take over.
+    next_release : callable, optional
+        From the state of the last release, None when there was none, to that of one that is to
+        begin, its events in the outbox; asked while no release is under way.
     """
 
     def __init__(
@@ -59,7 +62,9 @@ class Controller:
         holder: str,
         *,
         lease_seconds: float = 30.0,
+        next_release: Callable[[ReleaseState | None], ReleaseState | None] | None = None,
     ) -> None:
+        self._next_release = next_release
         self._backend = backend
         self._analyst = analyst
         self._config = config
@@ -69,14 +74,22 @@ class Controller:
 
     def tick(self) -> Outcome:
         """Look at the release once and do what is to be done."""
+        try:
+            return self._look()
+        except Conflict:
+            return "overtaken"
+
+    def _look(self) -> Outcome:
         if not self._my_turn():
             return "not_mine"
         found = self._backend.read_state()
         if found is None:
-            return "idle"
+            return self._begin(None, None)
         state, revision = found
         if state.is_over:
-            return _finish(self._backend, state, revision)
+            if state.outbox:
+                return _finish(self._backend, state, revision)
+            return self._begin(state, revision)
         _carry_out(self._backend, state)
         observed = self._backend.observe()
         now = self._clock()
@@ -92,13 +105,21 @@ class Controller:
         if not self._my_turn():
             return "not_mine"
         after = after.model_copy(update={"outbox": events})
-        try:
-            revision = self._backend.write_state(after, revision=revision)
-        except Conflict:
-            return "overtaken"
+        revision = self._backend.write_state(after, revision=revision)
         if after.is_over:
             return _finish(self._backend, after, revision)
         _carry_out(self._backend, after)
+        return "done"
+
+    def _begin(self, last: ReleaseState | None, revision: str | None) -> Outcome:
+        """Begin the release that waits, if there is one."""
+        state = None if self._next_release is None else self._next_release(last)
+        if state is None:
+            return "idle"
+        if not self._my_turn():
+            return "not_mine"
+        self._backend.write_state(state, revision=revision)
+        _carry_out(self._backend, state)
         return "done"
 
     def _my_turn(self) -> bool:
@@ -185,16 +206,33 @@ def watch(
     is_over: Callable[[], bool],
     *,
     poll_seconds: float,
+    patience_seconds: float = 0.0,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Look again and again until the release is over; a look that fails is tried again."""
+    """Look again and again until the release is over; a look that fails is tried again.
+
+    Parameters
+    ----------
+    patience_seconds : float
+        For how long bad input, as an InferenceService that is gone, is borne after a good look.
+
+    Raises
+    ------
+    BadInput
+        If the first look meets it, or it lasts.
+    """
+    refused_seconds = patience_seconds
     while True:
         try:
             controller.tick()
             if is_over():
                 return
-        except BadInput:
-            raise
+            refused_seconds = 0.0
+        except BadInput as refused:
+            if refused_seconds >= patience_seconds:
+                raise
+            refused_seconds += poll_seconds
+            logger.warning("%s", refused)
         except Exception:
             logger.exception("a look at the release failed; trying again")
         sleep(poll_seconds)
@@ -232,8 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import argparse
 
     from tidegate.config import load_config
-    from tidegate.rollout.cluster_analyst import cluster_analyst
-    from tidegate.rollout.kserve_backend import KServeBackend
+    from tidegate.rollout.cluster_controller import cluster_controller
     from tidegate.rollout.model_store import ModelStore
 
     parser = argparse.ArgumentParser(prog="python -m tidegate.rollout.controller")
@@ -252,16 +289,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
             mend = "name the folder that the pipeline releases to"
             raise BadInput("rollout.model_store", "is not set", mend)
         store = ModelStore(Path(config.rollout.model_store))
-        backend = KServeBackend(config, store=store)
-        analyst = cluster_analyst(config, store, backend)
-        controller = Controller(backend, analyst, config.rollout, utc_now, holder)
+        controller, backend = cluster_controller(config, store, holder)
 
         def is_over() -> bool:
             found = backend.read_state()
             return given.until_over and found is not None and found[0].is_over
 
         try:
-            watch(controller, is_over, poll_seconds=given.poll_seconds)
+            watch(
+                controller,
+                is_over,
+                poll_seconds=given.poll_seconds,
+                patience_seconds=config.rollout.max_unready_seconds,
+            )
         finally:
             backend.let_go_of_lease(holder)
     except BadInput as error:

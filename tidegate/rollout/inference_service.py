@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from tidegate.config import RunConfig, ServiceConfig, ServingConfig
+from tidegate.config import PayloadLogConfig, RunConfig, ServiceConfig, ServingConfig
 from tidegate.records import Traffic
 
 Mode = Literal["Standard", "Knative"]
@@ -26,6 +26,8 @@ PLACEHOLDER = "VERSION"
 STOP = "serving.kserve.io/stop"
 DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
 CONTAINER = "kserve-container"
+#: Service of the log receiver in manifests/components/log-receiver.
+RECEIVER = "tidegate-log-receiver"
 
 # A Deployment is named after its slot and not after its version: the candidate's slot becomes the
 # predictor's own when it is promoted, and no pod restarts.
@@ -126,7 +128,7 @@ def build_predictor(config: RunConfig, version: str, mode: Mode) -> Document:
         "serviceAccountName": "tidegate-serving",
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "logger": _logger(service),
+        "logger": _logger(config),
         **(_standard_pod() if mode == "Standard" else {}),
         "containers": [_container(config, version, mode)],
         "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "256Mi"}}],
@@ -175,15 +177,11 @@ def _canary_replicas(service: ServiceConfig, percent: int) -> int:
     return max(1, math.ceil(service.min_replicas * percent / 100))
 
 
-def _logger(service: ServiceConfig) -> Document | None:
-    return (
-        None
-        if service.payload_receiver is None
-        else {
-            "mode": "all",
-            "url": service.payload_receiver,
-        }
-    )
+def _logger(config: RunConfig) -> Document | None:
+    address = config.cluster.service.payload_receiver
+    if address == "component":
+        address = f"http://{RECEIVER}.{config.cluster.namespace}.svc.cluster.local/"
+    return None if address is None else {"mode": "all", "url": address}
 
 
 def _standard_pod() -> Document:
@@ -210,7 +208,7 @@ def _container(config: RunConfig, version: str, mode: Mode) -> Document:
         ports.append({"name": "h2c", "containerPort": _GRPC_PORT, "protocol": "TCP"})
     arguments = ["--host", "0.0.0.0", "--port", str(_HTTP_PORT)]
     arguments += ["--grpc-port", str(_GRPC_PORT) if standard else "none"]
-    arguments += ["--bundle", "/mnt/models", *_settings(config.serving)]
+    arguments += ["--bundle", "/mnt/models", *_settings(_served_by(config))]
     locked = {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
@@ -248,6 +246,13 @@ def _container(config: RunConfig, version: str, mode: Mode) -> Document:
 
 
 _CONTAINER_LEVEL = ("runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile")
+
+
+def _served_by(config: RunConfig) -> ServingConfig:
+    """Return the server's section; what a receiver keeps, the server does not keep again."""
+    if config.cluster.service.payload_receiver is None:
+        return config.serving
+    return config.serving.model_copy(update={"payload_log": PayloadLogConfig()})
 
 
 def _settings(serving: ServingConfig) -> list[str]:

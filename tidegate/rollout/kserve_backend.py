@@ -42,7 +42,7 @@ from tidegate.rollout.kserve_traffic import (
 from tidegate.rollout.ledger import Ledger
 from tidegate.rollout.model_store import ModelStore
 from tidegate.rollout.release_objects import ReleaseObjects
-from tidegate.rollout.transitions import return_to
+from tidegate.rollout.transitions import CONTROLLER, return_to
 
 _KSERVE_NAMESPACES = ("kserve", "kubeflow")
 _POD_LABEL = "serving.kserve.io/inferenceservice"
@@ -119,17 +119,26 @@ class KServeBackend:
     def route(self, traffic: Traffic) -> None:
         """Put the traffic in force; telling the same again changes nothing.
 
+        What others changed by hand while it was in force is put back and told.
+
         Raises
         ------
         BadInput
             If the InferenceService or its mode does not allow it.
         Conflict
-            If others keep changing the InferenceService.
+            If others keep changing the InferenceService, or the release has moved on: a controller
+            that was cut off must not bring back the traffic of its time.
         """
         for _ in range(_TRIES):
+            # In this order: whoever moves the release on writes the state, then the service, and
+            # the patch below is refused over a service that changed since it was read.
             service = self._service()
+            found = self.read_state()
+            if found is not None and found[0].traffic != traffic:
+                raise Conflict(f"the release of {found[0].candidate} has moved on")
             patch = self._patch(service, self._mode(service), traffic)
-            if not differences(patch, service):
+            changed = differences(patch, service)
+            if not changed:
                 return
             try:
                 if _takes_candidate_away(patch, service):
@@ -141,6 +150,8 @@ class KServeBackend:
                 if error.status != 409:
                     raise
             else:
+                if found is not None and found[0].in_force and not found[0].is_over:
+                    self._tell_others_changed(found[0], changed)
                 return
         raise Conflict(f"InferenceService {self._name} is being changed by others")
 
@@ -309,6 +320,20 @@ class KServeBackend:
         return self._api.merge(
             INFERENCE_SERVICES, self._namespace, self._name, {**patch, "metadata": metadata}
         )
+
+    def _tell_others_changed(self, state: ReleaseState, changed: list[str]) -> None:
+        says = f"others changed the InferenceService, it is put back: {'; '.join(changed)[:300]}"
+        at = self._clock.now().isoformat(timespec="microseconds")
+        event = ReleaseEvent(
+            at=at,
+            actor=CONTROLLER,
+            kind="note",
+            release=state.name,
+            candidate=state.candidate,
+            percent=state.percent,
+            says=says,
+        )
+        self.record(event)
 
     def _drained(self, service: Document) -> Document:
         """Take a candidate's requests away before its pods go; KServe deletes those first."""

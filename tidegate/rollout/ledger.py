@@ -8,6 +8,7 @@ from tidegate.errors import BadInput
 from tidegate.records import ReleaseEvent, ReleaseState
 from tidegate.rollout.model_store import ModelStore
 from tidegate.rollout.release_log import ReleaseLog
+from tidegate.rollout.release_queue import waiting
 from tidegate.rollout.transitions import CONTROLLER
 from tidegate.store import read_json, write_json
 
@@ -63,7 +64,8 @@ class Ledger:
                 return known
         if event.kind == "promoted" and state is not None:
             self._store.put_in_service(self._name, event.candidate, run_digest=state.run_digest)
-            needed = frozenset({state.baseline, state.candidate})
+            queue = {handed.candidate for handed in waiting(self._store, self._name)}
+            needed = frozenset({state.baseline, state.candidate, *queue})
             self._store.forget_old(self._name, kept_versions=self._kept_versions, needed=needed)
         elif event.kind == "rolled_back":
             if state is not None:

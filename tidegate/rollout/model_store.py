@@ -107,14 +107,15 @@ class ModelStore:
             if current is not None and current.version == version:
                 return current
             known = [e for e in self.history(name) if e.version == version]
+            manifest = self._require_kept(name, version)
             release = Release(
                 name=name,
                 version=version,
                 run_digest=run_digest or (known[-1].run_digest if known else ""),
                 released_at=_now(),
                 previous=None if current is None else current.version,
+                source_digest=manifest.source_digest,
             )
-            self._require_kept(name, version)
             self._put_in_service(release)
             return release
 
@@ -129,12 +130,15 @@ class ModelStore:
     def forget_old(self, name: str, *, kept_versions: int, needed: frozenset[str]) -> list[str]:
         """Remove the oldest versions beyond a number; return which.
 
+        Those that were in service and those that never were, as failed candidates, are counted
+        apart: no row of failures pushes out the versions that one may return to.
+
         Parameters
         ----------
         name : str
             The model's name.
         kept_versions : int
-            How many stay.
+            How many of each stay.
         needed : frozenset of str
             Versions that stay whatever their age, beside the one in service and the one before.
         """
@@ -143,9 +147,12 @@ class ModelStore:
             stay = set(needed)
             if current is not None:
                 stay |= {current.version, current.previous or ""}
-            versions = self.versions(name)
-            surplus = max(0, len(versions) - kept_versions)
-            gone = [version for version in versions if version not in stay][:surplus]
+            served = {release.version for release in self.history(name)}
+            gone: list[str] = []
+            for was_served in (True, False):
+                some = [v for v in self.versions(name) if (v in served) is was_served]
+                surplus = max(0, len(some) - kept_versions)
+                gone += [version for version in some if version not in stay][:surplus]
             for version in gone:
                 shutil.rmtree(self._version_folder(name, version))
             return gone
@@ -235,14 +242,14 @@ class ModelStore:
         except ValidationError:
             raise BadInput(str(path), "has a line that is no release", "restore the file") from None
 
-    def _require_kept(self, name: str, version: str) -> None:
+    def _require_kept(self, name: str, version: str) -> BundleManifest:
         folder = self._version_folder(name, version)
         if not folder.is_dir():
             kept = ", ".join(self.versions(name)) or "none"
             raise BadInput(
                 str(self._home(name)), f"keeps no version {version!r}", f"choose of: {kept}"
             )
-        read_manifest(folder)
+        return read_manifest(folder)
 
     def _predecessor(self, release: Release) -> Release | None:
         """Return how the version before `release` last came into service."""

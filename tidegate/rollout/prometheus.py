@@ -6,10 +6,11 @@ without a series has no figures, and a Prometheus that cannot be asked is a prob
 
 import json
 import math
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, Literal
 
@@ -43,6 +44,7 @@ BUILT_IN: dict[Query, str] = {
 }
 _MOST_BYTES = 8 << 20
 _MOST_READINGS = 60
+_ANSWERS = 3
 
 
 class NoFigures(Exception):
@@ -64,7 +66,7 @@ class PrometheusOps:
         If the address is none.
     """
 
-    def __init__(self, config: OpsConfig) -> None:
+    def __init__(self, config: OpsConfig, *, clock: Callable[[], float] = time.monotonic) -> None:
         address = config.prometheus or ""
         if urllib.parse.urlsplit(address).scheme not in ("http", "https"):
             raise BadInput(
@@ -74,9 +76,15 @@ class PrometheusOps:
             )
         self._address = address.rstrip("/")
         self._config = config
+        self._clock = clock
+        self._until = 0.0
 
     def ops(self, state: ReleaseState, now: datetime) -> OpsEvidence:
-        """Return what both versions did since the step began."""
+        """Return what both versions did since the step began.
+
+        All answers together may take `_ANSWERS` times as long as one: the controller's lease runs.
+        """
+        self._until = self._clock() + _ANSWERS * self._config.timeout_seconds
         began = datetime.fromisoformat(state.step_began_at)
         try:
             candidate, baseline = (
@@ -155,7 +163,9 @@ class PrometheusOps:
     def _ask(self, what: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
         """Return the series of one answer."""
         form = urllib.parse.urlencode(parameters).encode()
-        seconds = self._config.timeout_seconds
+        seconds = min(self._config.timeout_seconds, self._until - self._clock())
+        if seconds <= 0:
+            raise NoFigures("Prometheus is too slow: not all figures came in time")
         try:
             url = f"{self._address}/api/v1/{what}"
             with urllib.request.urlopen(url, data=form, timeout=seconds) as answer:

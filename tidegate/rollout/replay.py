@@ -13,7 +13,7 @@ import numpy as np
 from tidegate import store
 from tidegate.records import INPUT_PREFIX
 from tidegate.rollout.evidence import Decisions
-from tidegate.rollout.version_client import REPLAY_PREFIX, Answer, VersionClient
+from tidegate.rollout.version_client import Answer, VersionClient
 
 
 @dataclass(frozen=True)
@@ -114,8 +114,6 @@ class PayloadLogRows:
         from tidegate.serving.log_reader import read_log
 
         frame, _ = read_log(self._uri, since - self._lag, until - self._lag)
-        ids = frame["row_id"].astype("string")
-        frame = frame[~ids.str.startswith(REPLAY_PREFIX).fillna(False).to_numpy(bool)]
         digests = frame["event_id"].astype(str).map(lambda text: store.digest_bytes(text.encode()))
         frame = frame.loc[digests.sort_values().index[:most]]
         records: list[dict[str, Any]] = frame.to_dict("records")

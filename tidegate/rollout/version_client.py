@@ -10,9 +10,7 @@ from typing import Any, Literal
 
 from tidegate.errors import BadInput
 from tidegate.records import ServedDecision
-
-#: Ids of rows that a release sends start so, that nobody takes them for posts in the payload log.
-REPLAY_PREFIX = "replay:"
+from tidegate.records.serving import REPLAY_PREFIX
 
 _MOST_BYTES = 4 << 20
 

@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from tidegate.errors import BadInput
-from tidegate.records.serving import LogReading, UnreadableFile
+from tidegate.records.serving import REPLAY_PREFIX, LogReading, UnreadableFile
 from tidegate.serving.log_layout import HOUR, LogFile, is_whole, open_log_folder
 from tidegate.serving.log_table import payload_schema
 
-_ID, _TIME = "event_id", "time"
+_ID, _TIME, _ROW = "event_id", "time", "row_id"
 
 
 def read_log(
@@ -21,6 +21,7 @@ def read_log(
     columns: Sequence[str] | None = None,
     *,
     late_seconds: float = 3600.0,
+    with_copies: bool = False,
 ) -> tuple[Any, LogReading]:
     """Read the rows whose `time` lies in [since, until), each event once.
 
@@ -39,6 +40,9 @@ def read_log(
         Columns to return; all without it. One that an older file lacks is null there.
     late_seconds : float
         How far a row's time may be from the hour of its folder.
+    with_copies : bool
+        Whether to return the rows too that a release sent itself (`REPLAY_PREFIX`): no client
+        sent them, so they are no traffic, and nobody acted on what was answered.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def read_log(
         raise BadInput("window", problem, "swap them")
     late = timedelta(seconds=late_seconds)
     folder = open_log_folder(uri)
-    search = _Search(since, until, late, columns)
+    search = _Search(since, until, late, columns, with_copies)
     for file, content in folder.contents(folder.files(since - late, until + late)):
         search.add(file, content)
     return search.result()
@@ -72,11 +76,13 @@ class _Search:
     until: datetime
     late: timedelta
     columns: Sequence[str] | None
+    with_copies: bool
     tables: list[Any] = field(default_factory=list)
     unreadable: list[UnreadableFile] = field(default_factory=list)
     files: int = 0
     late_rows: int = 0
     misplaced_rows: int = 0
+    copied_rows: int = 0
 
     def add(self, file: LogFile, content: bytes) -> None:
         """Take the rows of one file."""
@@ -116,6 +122,7 @@ class _Search:
             duplicates=found - table.num_rows,
             late_rows=self.late_rows,
             misplaced_rows=self.misplaced_rows,
+            copied_rows=self.copied_rows,
             unreadable=tuple(self.unreadable),
             absent_columns=tuple(absent) if self.tables else (),
             retyped_columns=tuple(name for name in retyped if name in wanted),
@@ -140,6 +147,11 @@ class _Search:
         if self.since <= hour < self.until:
             self.misplaced_rows += table.num_rows - (pc.sum(believable).as_py() or 0)
         inside = pc.and_(believable, between(self.since, self.until))
+        if not self.with_copies and _ROW in table.column_names:
+            ids = table.column(_ROW).cast(pa.string())
+            copies = pc.and_(inside, pc.fill_null(pc.starts_with(ids, REPLAY_PREFIX), False))
+            self.copied_rows += pc.sum(copies).as_py() or 0
+            inside = pc.and_not(inside, copies)
         late = pc.and_(inside, between(datetime.min.replace(tzinfo=UTC), hour))
         self.late_rows += pc.sum(late).as_py() or 0
         return table.filter(inside)
@@ -150,7 +162,7 @@ def _utc(instant: datetime) -> datetime:
 
 
 def _table(content: bytes, columns: Sequence[str] | None) -> Any:
-    """Read one file's columns, the two that every row is placed by among them."""
+    """Read one file's columns, those that every row is placed or left out by among them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -161,7 +173,7 @@ def _table(content: bytes, columns: Sequence[str] | None) -> Any:
             raise ValueError(f"has no column {name}")
     if len(set(names)) < len(names):
         raise ValueError("has two columns of one name")
-    wanted = None if columns is None else [n for n in names if n in {_ID, _TIME, *columns}]
+    wanted = None if columns is None else [n for n in names if n in {_ID, _TIME, _ROW, *columns}]
     table = source.read(columns=wanted)
     ids = pa.table({_ID: table.column(_ID).cast(pa.string())})
     times = table.column(_TIME).cast(pa.timestamp("us", tz="UTC"))

@@ -15,6 +15,8 @@ from tidegate.rollout.model_store import ModelStore
 
 OLD, NEW, KEPT = "aaaaaaaaaaaa", "bbbbbbbbbbbb", "cccccccccccc"
 KEY = ("serving.kserve.io", "tidegate", "inferenceservices", "moderation")
+#: What the store reads of a bundle that is an empty folder.
+MANIFEST = SimpleNamespace(source_digest="")
 CONFIG = RunConfig.model_validate(
     {"name": "comments", "data": {"source": "c.parquet", "text": "body", "label": "y"}}
 )

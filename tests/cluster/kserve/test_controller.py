@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.cluster.kserve.conftest import CONFIG, NEW, OLD
+from tests.cluster.kserve.conftest import CONFIG, MANIFEST, NEW, OLD
 from tidegate.config import RolloutConfig
 from tidegate.records import StepAnalysis, Traffic
 from tidegate.rollout.controller import Controller
@@ -35,7 +35,7 @@ class Killed(BaseException):
 
 @pytest.fixture(autouse=True)
 def bundles(monkeypatch):
-    monkeypatch.setattr("tidegate.rollout.model_store.read_manifest", lambda folder: None)
+    monkeypatch.setattr("tidegate.rollout.model_store.read_manifest", lambda folder: MANIFEST)
 
 
 def release(made, judge, *, kills=(), looks=80):

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cluster.kserve.conftest import CONFIG, KEPT, KEY, NEW, OLD, state
+from tests.cluster.kserve.conftest import CONFIG, KEPT, KEY, MANIFEST, NEW, OLD, state
 from tests.fake_kubernetes import Fault
 from tidegate.errors import BadInput, Conflict
 from tidegate.records import Finding, ReleaseEvent, StepAnalysis, Traffic
@@ -247,7 +247,7 @@ def test_what_others_wrote_into_the_pod_stays(made):
 @pytest.fixture
 def bundles(monkeypatch):
     """Let the store hold folders for bundles; tests/unit/test_model_store.py has real ones."""
-    monkeypatch.setattr("tidegate.rollout.model_store.read_manifest", lambda folder: None)
+    monkeypatch.setattr("tidegate.rollout.model_store.read_manifest", lambda folder: MANIFEST)
 
 
 def kept_in(made, *versions):

@@ -3,10 +3,13 @@
 import ast
 import functools
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.unit.manifests.rendering import documents, needs_kubectl, of_kind
 
 ROOT = Path(__file__).resolve().parents[3]
 SECURITY = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
@@ -163,3 +166,29 @@ def test_every_opening_of_the_network_is_told_and_none_that_is_not_there():
     told = set(re.findall(r"^\| `([a-z-]+)` \|", section, flags=re.MULTILINE))
     there = {policy["metadata"]["name"] for policy in manifests("NetworkPolicy")}
     assert told == there - {"default-deny"}
+
+
+@needs_kubectl
+def test_a_pipeline_gets_the_controllers_rights_with_the_component_for_it_alone(tmp_path):
+    def bound(*components):
+        shutil.copytree(MANIFESTS, tmp_path / "manifests", dirs_exist_ok=True)
+        named = [f"manifests/components/{name}" for name in components]
+        (tmp_path / "kustomization.yaml").write_text(
+            yaml.safe_dump(
+                {
+                    "apiVersion": "kustomize.config.k8s.io/v1beta1",
+                    "kind": "Kustomization",
+                    "resources": ["manifests/overlays/kind"],
+                    "components": named,
+                }
+            )
+        )
+        return {
+            binding["metadata"]["name"]
+            for binding in of_kind(documents(tmp_path), "RoleBinding")
+            if "tidegate-pipeline" in [subject["name"] for subject in binding["subjects"]]
+        }
+
+    before, after = bound(), bound("release-step")
+    assert not any(name.startswith("tidegate-release") for name in before)
+    assert after - before == {"tidegate-release", "tidegate-release-standard"}

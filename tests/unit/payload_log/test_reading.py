@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.payload_log.conftest import COLUMNS, NOON, served
 from tidegate.errors import BadInput
 from tidegate.records import Column
-from tidegate.records.serving import PAYLOAD_COLUMNS
+from tidegate.records.serving import PAYLOAD_COLUMNS, REPLAY_PREFIX
 from tidegate.serving.log_reader import read_log
 
 
@@ -113,6 +113,17 @@ def test_corrupt_files_are_named_and_nothing_else_is_lost(open_log, read, tmp_pa
     problems = {file.name.rpartition("/")[2]: file.problem for file in reading.unreadable}
     assert problems["part-other.parquet"] == "has no column event_id"
     assert "its digest differs" in problems[middle.name]
+
+
+def test_what_a_release_sent_itself_is_no_traffic_unless_it_is_asked_for(open_log, read):
+    log = open_log()
+    log.offer([served(row_id) for row_id in ("a", "replay:a", None, "replay:b", "b")])
+    log.flush()
+    frame, reading = read(columns=["score"])
+    assert (len(frame), list(frame), reading.rows, reading.copied_rows) == (3, ["score"], 3, 2)
+    frame, reading = read(with_copies=True)
+    assert (len(frame), reading.copied_rows) == (5, 0)
+    assert frame["row_id"].dropna().str.startswith(REPLAY_PREFIX).sum() == 2
 
 
 def test_no_flipped_byte_changes_what_is_read(open_log, read, tmp_path):

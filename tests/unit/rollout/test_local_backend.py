@@ -11,9 +11,11 @@ from tidegate.config import RolloutConfig
 from tidegate.errors import Conflict
 from tidegate.records import Traffic
 from tidegate.rollout.controller import Controller
+from tidegate.rollout.known_versions import known_versions
 from tidegate.rollout.local_backend import LocalBackend
 from tidegate.rollout.model_store import ModelStore
 from tidegate.rollout.transitions import begin, return_to
+from tidegate.store import read_json
 
 CONFIG = RolloutConfig(steps=(0, 100), step_seconds=60, interval_seconds=60, min_requests=0)
 
@@ -156,9 +158,38 @@ def test_a_crash_between_pointer_and_log_is_repeated_without_harm(store, version
 
 
 def test_old_versions_go_after_a_promotion_but_none_that_is_needed(store, versions):
-    backend = start(store, versions, kept_versions=2)
+    backend = start(store, versions, kept_versions=1)
     play(backend, minutes=5)
-    assert set(store.versions("toy")) == {versions[0], versions[1]}
+    assert set(store.versions("toy")) == {versions[0], versions[1], versions[3]}
+
+
+def test_failed_candidates_push_out_no_version_that_one_may_return_to(store, versions, tmp_path):
+    good, failures = versions[0], versions[1:]
+    for number in range(3):
+        failed = start(store, [good, failures[number]], kept_versions=2)
+        play(failed, minutes=2, verdict="rollback")
+        (tmp_path / "store" / "toy" / "rollout" / "state.json").unlink()
+    better = build(tmp_path / "better", "better weights")
+    store.keep(better)
+    play(start(store, [good, version(better)], kept_versions=2), minutes=5)
+    assert store.current("toy").version == version(better)
+    assert set(store.versions("toy")) == {good, version(better), *failures[1:]}
+    home = store.folder_of("toy") / "rollout" / "failed"
+    for failure in failures:
+        archived = read_json(home / f"{failure}.json")
+        assert [event["kind"] for event in archived["events"]] == ["began", "rolled_back"]
+        assert archived["events"][-1]["analysis"]["verdict"] == "rollback"
+        assert (home / failure / "root_cause.html").is_file()
+    known = {one.version: one for one in known_versions(store, "toy")}
+    assert [known[f].standing for f in failures] == ["failed"] * 3
+    assert [known[f].is_kept for f in failures] == [False, True, True]
+    assert all(known[f].page.is_file() and known[f].says == "as told" for f in failures)
+    assert (known[good].standing, known[version(better)].standing) == (
+        "was in service",
+        "in service",
+    )
+    store.rollback("toy", failures[2])
+    assert store.current("toy").version == failures[2]
 
 
 def test_a_return_by_hand_moves_the_pointer_too(store, versions):

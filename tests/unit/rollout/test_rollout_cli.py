@@ -14,6 +14,7 @@ from tidegate.rollout.approval import (
     request_approval,
     sign_approval,
 )
+from tidegate.rollout.handover import hand_over
 from tidegate.rollout.local_backend import LocalBackend
 from tidegate.rollout.model_store import ModelStore
 from tidegate.store import write_record
@@ -201,3 +202,23 @@ def test_a_second_release_waits_for_the_end_of_the_first(place, tidegate):
     assert "is not over" in said
     code, said = tidegate("rollout", "start", "toy.yaml", bundles[0])
     assert code == 2
+
+
+def test_every_version_is_listed_the_failed_with_its_page(place, tidegate):
+    store, bundles = place
+    old, failed, waits = map(version, bundles)
+    tidegate("rollout", "start", "toy.yaml", bundles[1], "--by", "pat")
+    tidegate("rollout", "abort", "toy.yaml", "--by", "kim", "--reason", "appeals")
+    store.keep(bundles[2])
+    hand_over(store, "toy", waits, run_digest="run-2")
+    code, said = tidegate("rollout", "versions", "toy.yaml")
+    said = " ".join(said.split())
+    assert code == 0
+    assert f"{old} in service" in said
+    assert f"{failed} failed" in said
+    assert "root_cause.html" in said.replace(" ", "")
+    assert f"{waits} waits" in said
+    assert tidegate("rollback", "toy.yaml", "--to", failed, "--by", "kim", "--reason", "wrong")[
+        0
+    ] == 0  # fmt: skip
+    assert store.current("toy").version == failed
