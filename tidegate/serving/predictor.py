@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import kserve
+from kserve.model import Model
 from kserve.protocol.infer_type import InferInput, InferOutput, InferRequest, InferResponse
 
 from tidegate.config import ServingConfig
@@ -31,7 +31,7 @@ __all__ = ["NO_THRESHOLD", "ModerationPredictor", "ScoringFailed"]
 _WARM_UP_WORDS = "a row of some words to warm up with before the first request comes"
 
 
-class ModerationPredictor(kserve.Model):  # type: ignore[misc]
+class ModerationPredictor(Model):  # type: ignore[misc]
     """Scores rows and says what is to be done with each.
 
     V1: ``{"instances": [{"text": "…"}]}`` is answered by ``{"predictions": [{"score",

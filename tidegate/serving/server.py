@@ -17,7 +17,7 @@ from tidegate.config import ServingConfig
 from tidegate.errors import BadInput
 from tidegate.records import BundleManifest
 from tidegate.serving.exploration import Exploration, require_known_classes
-from tidegate.serving.late_imports import put_off
+from tidegate.serving.late_imports import import_for_scoring, kserve_for_serving
 from tidegate.serving.payload_log import PayloadLog
 from tidegate.serving.workers import say_ready, supervise
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tidegate.models.bundle import Bundle
     from tidegate.serving.judge import Explain, Router, Scorer
 
+# Of the files that hold a model of trees.
+_TREES = ".ubj"
 #: Features or words that explain a score.
 _REASONS = 5
 
@@ -68,8 +70,6 @@ def serve(
     SystemExit
         With the code of a worker that could not start.
     """
-    from tidegate.models.bundle import load_bundle, read_manifest
-
     config = config or ServingConfig()
     if not is_worker:
         _require_free(host, port, "--port")
@@ -78,6 +78,8 @@ def serve(
                 raise BadInput("--grpc-port", f"{port} is the HTTP port too", "choose another one")
             _require_free(host, grpc_port, "--grpc-port")
     if config.workers > 1 and not is_worker:
+        from tidegate.models.bundle import read_manifest
+
         manifest = read_manifest(bundle)
         ports = (
             "--port",
@@ -99,6 +101,9 @@ def serve(
         if code:
             raise SystemExit(code)
         return
+    gc.disable()  # nothing of a start is garbage, and looking for it takes a tenth of the time
+    import_for_scoring(trees=any(bundle.rglob(f"*{_TREES}")))
+    from tidegate.models.bundle import load_bundle
     from tidegate.serving.routing import router_of
 
     loaded = load_bundle(bundle)
@@ -141,7 +146,7 @@ def serve_scorer(
     arguments, sys.argv = sys.argv, sys.argv[:1]
     os.environ.setdefault("KSERVE_LOGLEVEL", "WARNING")
     try:
-        with put_off("kubernetes", "client", "config", "watch"):
+        with kserve_for_serving():
             from tidegate.serving.listener import ModerationServer
             from tidegate.serving.predictor import ModerationPredictor, ScoringFailed
     finally:
@@ -170,6 +175,7 @@ def serve_scorer(
     # What is loaded stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
+    gc.enable()
 
     def on_start() -> None:
         if is_worker:
