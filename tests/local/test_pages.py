@@ -8,9 +8,10 @@ import pytest
 from pipelines.run_record import RunRecord
 from pipelines.runs_page import runs_page
 from tests.report_sample import evaluation_of, rendered, rendered_whole
-from tidegate.evaluation.intervals import wilson
+from tidegate.config import PolicyConfig
+from tidegate.evaluation.fairness import audit
 from tidegate.evaluation.measurement import measure
-from tidegate.evaluation.operating_curve import load_at, operating_curve
+from tidegate.evaluation.operating_curve import RATES, load_at, operating_curve
 from tidegate.store import write_record
 
 CHROMIUM = shutil.which("chromium")
@@ -187,24 +188,24 @@ def shown(text):
     return [float(word) / 100 for word in words]
 
 
-def test_the_slider_moves_the_groups(visit, sample):
-    found, html, holdout = sample
+@pytest.mark.parametrize("weighted", [False, True], ids=["rows", "weighted rows"])
+def test_the_slider_moves_the_groups(visit, weighted):
+    found, html, holdout = rendered(weighted=weighted)
     curve, seen = curve_of(found, holdout, {}), visit(html)
     stop = curve.cuts.size // 3
     seen.move("act", stop)
-    flagged = holdout["score"] >= curve.cuts[stop]
-    for number, group in enumerate(found.groups):
+    cut = float(curve.cuts[stop])
+    groups, _ = audit(holdout, groups=["lang", "tiny"], threshold=cut, policy=PolicyConfig())
+    flagged = holdout["score"] >= cut
+    for number, group in enumerate(groups):
         known = holdout[group.column].fillna("(none)") == group.group
-        harmless = known & (holdout["label"] == 0)
         row = f"#by-group tr:nth-child({number + 1})"
-        count = int((known & flagged).sum())
-        assert seen.text(f'{row} [data-key="flagged"]') == f"{count:,}"
-        wrong = int((harmless & flagged).sum())
-        [rate] = shown(seen.text(f'{row} [data-key="fpr"] b'))
-        assert rate == pytest.approx(wrong / harmless.sum(), abs=6e-4)
-        interval = shown(seen.text(f'{row} [data-key="fpr"] small'))
-        expected = wilson(wrong, int(harmless.sum()), found.confidence)
-        assert interval == pytest.approx(expected, abs=6e-4)
+        assert seen.text(f'{row} [data-key="flagged"]') == f"{int((known & flagged).sum()):,}"
+        for name in RATES:
+            [rate] = shown(seen.text(f'{row} [data-key="{name}"] b'))
+            assert rate == pytest.approx(getattr(group, name), abs=6e-4)
+            interval = shown(seen.text(f'{row} [data-key="{name}"] small'))
+            assert interval == pytest.approx(getattr(group, f"{name}_ci"), abs=6e-4)
 
 
 def test_before_anybody_moves_it_the_slider_shows_the_decision(visit, sample):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tidegate.config import PolicyConfig
 from tidegate.evaluation.fairness import audit
 from tidegate.evaluation.measurement import measure
-from tidegate.evaluation.operating_curve import as_json, load_at, operating_curve
+from tidegate.evaluation.operating_curve import RATES, as_json, load_at, operating_curve
 from tidegate.records import GroupMetrics
 
 
@@ -85,18 +85,19 @@ def test_a_threshold_above_every_score_is_no_stop():
     assert curve.flagged.min() > 0
 
 
-def test_groups_are_counted_as_the_audit_counts_them():
-    scored, policy = table(2000, 1), PolicyConfig()
+@pytest.mark.parametrize("weighted", [False, True])
+def test_groups_are_counted_as_the_audit_counts_them(weighted):
+    scored, policy = table(2000, 1, weighted=weighted), PolicyConfig()
     groups = audit(scored, groups=["target"], threshold=0.5, policy=policy)[0]
     curve = operating_curve(scored, confidence=0.95, groups=groups, keep=[0.5])
     stop = curve.nearest(0.5)
     assert [g.group for g in curve.groups] == [g.group for g in groups]
     for counted, audited in zip(curve.groups, groups, strict=True):
-        assert (counted.n, counted.violating) == (audited.n, audited.violating)
-        right, flagged = int(counted.right[stop]), int(counted.flagged[stop])
-        assert right / flagged == audited.precision
-        assert right / counted.violating == audited.recall
-        assert (flagged - right) / (counted.n - counted.violating) == audited.fpr
+        assert counted.n == audited.n
+        for name in RATES:
+            share, interval = counted.rate(name, stop, 0.95)
+            assert share == pytest.approx(getattr(audited, name))
+            assert interval == pytest.approx(getattr(audited, f"{name}_ci"))
 
 
 def test_the_largest_groups_are_followed_when_there_are_too_many():
@@ -144,5 +145,5 @@ def test_what_the_page_gets_is_small_and_whole():
     curve = operating_curve(scored, confidence=0.95, groups=groups)
     values = as_json(curve)
     assert np.cumsum(values["flagged"]).tolist() == curve.flagged.tolist()
-    assert np.cumsum(values["groups"][0]["right"]).tolist() == curve.groups[0].right.tolist()
+    assert np.cumsum(values["groups"][0]["right"]).tolist() == curve.groups[0].mass.right.tolist()
     assert len(json.dumps(values, separators=(",", ":"))) < 60_000

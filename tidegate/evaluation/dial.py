@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tidegate.evaluation.decision import percent
-from tidegate.evaluation.intervals import wilson
-from tidegate.evaluation.operating_curve import OperatingCurve, as_json, load_at
-from tidegate.records import EvaluationReport, Interval, Objective
+from tidegate.evaluation.operating_curve import RATES, OperatingCurve, as_json, load_at
+from tidegate.records import EvaluationReport, Objective
 
 _PER_POSTS = 1000
 
@@ -109,9 +108,7 @@ def _told(wanted: Promised, curve: OperatingCurve, stop: int) -> str:
     elif wanted.figure == "recall":
         value, (sure, _) = curve.recall(stop)
     else:
-        wrong = float(curve.mass[stop] - curve.hits[stop])
-        harmless = curve.total_mass - curve.total_hits
-        value, (_, sure) = wrong / harmless, wilson(wrong, harmless, curve.confidence)
+        value, (_, sure) = curve.false_positive_rate(stop)
     side = 1 if wanted.figure != "fpr" else -1
     name = "the false-positive rate" if wanted.figure == "fpr" else wanted.figure
     bound = f"at {'least' if side > 0 else 'most'} {percent(sure)}"
@@ -126,26 +123,16 @@ def _told(wanted: Promised, curve: OperatingCurve, stop: int) -> str:
 
 
 def _groups_at(curve: OperatingCurve, stop: int) -> list[dict[str, Any]]:
-    def rate(name: str, hits: int, rows: int) -> dict[str, float | Interval | None]:
-        some = rows > 0
-        return {
-            name: hits / rows if some else None,
-            f"{name}_ci": wilson(hits, rows, curve.confidence) if some else None,
-        }
-
     found = []
     for g in curve.groups:
-        flagged, right = int(g.flagged[stop]), int(g.right[stop])
-        found.append(
-            {
-                "column": g.column,
-                "group": g.group,
-                "too_small": g.too_small,
-                "n": g.n,
-                "flagged": flagged,
-            }
-            | rate("precision", right, flagged)
-            | rate("recall", right, g.violating)
-            | rate("fpr", flagged - right, g.n - g.violating)
-        )
+        row = {
+            "column": g.column,
+            "group": g.group,
+            "too_small": g.too_small,
+            "n": g.n,
+            "flagged": int(g.flagged[stop]),
+        }
+        for name in RATES:
+            row[name], row[f"{name}_ci"] = g.rate(name, stop, curve.confidence) or (None, None)
+        found.append(row)
     return found

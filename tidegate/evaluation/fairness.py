@@ -1,6 +1,6 @@
 """Whether groups are treated alike at the threshold, as far as the data can tell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,7 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegate.config import PolicyConfig
-from tidegate.evaluation.intervals import FloatArray, pair_differences, wilson_bounds
+from tidegate.evaluation.intervals import (
+    FloatArray,
+    effective_rows,
+    pair_differences,
+    wilson_bounds,
+)
+from tidegate.evaluation.memberships import NO_GROUP, memberships
+from tidegate.evaluation.ranking import checked_rows
 from tidegate.records import (
     FairnessGap,
     FairnessReport,
@@ -18,73 +25,76 @@ from tidegate.records import (
     Interval,
 )
 
-#: The rows whose group is unknown: reported under this name, never judged.
-NO_GROUP = "(none)"
-
 #: What groups are compared by. Recall is one less the false-negative rate, its gaps are the same.
 COMPARED: tuple[GroupMetric, ...] = ("fpr", "fnr", "precision", "selection_rate", "calibration")
 
 # A record is for reading: of many groups only the pairs that may differ most are kept.
 _PAIRS_KEPT = 100
-_ONE_VALUE_KINDS = frozenset({"string", "integer", "boolean", "floating", "empty"})
 
 _Verdict = Literal["pass", "fail", "insufficient_data", "reported"]
 
 
+# A row's cell is twice its label plus whether it is flagged. Of each rate: what counts as a hit,
+# and as a miss.
+_CELLS: Mapping[GroupMetric, tuple[list[int], list[int]]] = {
+    "fpr": ([1], [0]),
+    "fnr": ([2], [3]),
+    "recall": ([3], [2]),
+    "precision": ([3], [1]),
+    "selection_rate": ([1, 3], [0, 2]),
+}
+
+
 @dataclass(frozen=True)
 class _Groups:
-    """Counts and sums a group of one column; arrays of shape (groups,), largest group first.
+    """Counts and sums a group of one column; arrays of shape (groups, ...), largest group first.
 
-    `error` sums score less label, `error_spread` estimates the variance of that sum.
+    `n` and `violating` count rows, `worth` how many equal rows they stand for (Kish). `mass` and
+    `squares` sum the weights, and their squares, of the four cells; `score` is the mean score,
+    `error` the mean of score less label, `error_variance` estimates its variance.
     """
 
     names: Sequence[str]
     n: FloatArray
     violating: FloatArray
-    flagged: FloatArray
-    right: FloatArray
+    worth: FloatArray
+    mass: FloatArray
+    squares: FloatArray
     score: FloatArray
     error: FloatArray
-    error_spread: FloatArray
-
-    def counts(self, metric: GroupMetric) -> tuple[FloatArray, FloatArray]:
-        """Return hits and rows of a rate."""
-        if metric == "fpr":
-            return self.flagged - self.right, self.n - self.violating
-        if metric == "fnr":
-            return self.violating - self.right, self.violating
-        if metric == "recall":
-            return self.right, self.violating
-        if metric == "selection_rate":
-            return self.flagged, self.n
-        return self.right, self.flagged
+    error_variance: FloatArray
 
     def rows(self, metric: GroupMetric) -> FloatArray:
-        """Return the rows behind a figure."""
-        return self.n if metric == "calibration" else self.counts(metric)[1]
+        """Return the weight of the rows behind a figure."""
+        hits, misses = _CELLS.get(metric, ([0, 1], [2, 3]))
+        return np.asarray(self.mass[:, hits + misses].sum(axis=1))
 
     def value(self, metric: GroupMetric) -> FloatArray:
         """Return a figure of groups that all have rows behind it."""
         if metric == "calibration":
-            return self.error / self.n
-        hits, rows = self.counts(metric)
-        return hits / rows
+            return self.error
+        return np.asarray(self.mass[:, _CELLS[metric][0]].sum(axis=1) / self.rows(metric))
 
     def bounds(self, metric: GroupMetric, confidence: float) -> tuple[FloatArray, FloatArray]:
         """Return the ends of two-sided intervals."""
         if metric != "calibration":
-            return wilson_bounds(*self.counts(metric), confidence)
+            hits, misses = (
+                (self.mass[:, cells].sum(axis=1), self.squares[:, cells].sum(axis=1))
+                for cells in _CELLS[metric]
+            )
+            rows = effective_rows(hits, misses)
+            return wilson_bounds(self.value(metric) * rows, rows, confidence)
         from scipy.special import stdtrit
 
-        half = stdtrit(np.maximum(self.n - 1, 1), 0.5 + confidence / 2)
-        half = half * np.sqrt(self.error_spread) / self.n
-        return self.error / self.n - half, self.error / self.n + half
+        half = stdtrit(np.maximum(self.worth - 1, 1), 0.5 + confidence / 2)
+        half = half * np.sqrt(self.error_variance)
+        return self.error - half, self.error + half
 
-    def chosen(self, which: npt.NDArray[np.bool_]) -> "_Groups":
+    def chosen(self, which: npt.NDArray[np.bool_] | Sequence[int]) -> "_Groups":
         """Return some of the groups."""
-        names = [name for name, kept in zip(self.names, which, strict=True) if kept]
-        arrays = {k: v[which] for k, v in vars(self).items() if k != "names"}
-        return _Groups(names, **arrays)
+        places = np.arange(len(self.names))[which]
+        arrays = {k: v[places] for k, v in vars(self).items() if k != "names"}
+        return _Groups([self.names[int(i)] for i in places], **arrays)
 
 
 def audit(
@@ -106,14 +116,16 @@ def audit(
     threshold : float, array or None
         One for all rows or one a row; without any nothing is flagged and nothing is assessed.
     policy : PolicyConfig
-        `min_group_rows`: smaller groups are reported as too small, not judged. `max_fpr_gap` and
+        `min_group_rows`: groups whose rows are worth fewer are reported as too small, not judged.
+        `max_fpr_gap` and
         `max_gaps`: limits of the largest difference between two judged groups. `confidence`: of
         the intervals.
 
     Returns
     -------
     tuple of GroupMetrics, FairnessReport
-        Rows are counted, not weighted. The verdict on a gap is ``pass`` when its interval lies
+        Figures are of weighted rows, and intervals as wide as the weights make them; equal weights
+        are none. The verdict on a gap is ``pass`` when its interval lies
         within the limit, ``fail`` when it lies beyond, and ``insufficient_data`` when it straddles
         the limit. The audit fails when one gap does, passes when all do, and is else
         ``insufficient_data``, also where a column has fewer than two groups that can be judged.
@@ -141,7 +153,7 @@ def audit(
         if threshold is None:
             continue
         known = np.array([name != NO_GROUP for name in found.names])
-        judged = found.chosen(known & (found.n >= policy.min_group_rows))
+        judged = found.chosen(known & (found.worth >= policy.min_group_rows))
         for metric in COMPARED:
             some = judged.chosen(judged.rows(metric) > 0)
             limit = limits.get(metric)
@@ -171,87 +183,64 @@ def audit(
     )
 
 
-def members_of(holdout: Any, column: str) -> dict[str, npt.NDArray[np.int64]]:
-    """Return the positions of each group's rows; a row may belong to several groups."""
-    names, rows, codes = memberships(holdout[column])
-    return {name: rows[codes == code] for code, name in enumerate(names)}
-
-
-def memberships(column: Any) -> tuple[list[str], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the group names of a column, and for every membership its row and its group.
-
-    A row of a list stands there once a distinct name; one without any under `NO_GROUP`.
-    """
-    import pandas as pd
-
-    rows = np.arange(len(column))
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        codes, found = column.cat.codes.to_numpy(dtype=np.int64), list(column.cat.categories)
-    elif column.dtype.kind in "iub":
-        codes, found = pd.factorize(column.to_numpy())
-    else:
-        values = column.to_numpy(dtype=object)
-        if pd.api.types.infer_dtype(values, skipna=True) not in _ONE_VALUE_KINDS:
-            lists = [_members(cell) for cell in values]
-            rows = np.repeat(rows, [len(names) for names in lists])
-            values = np.array([name for names in lists for name in names], dtype=object)
-        codes, found = pd.factorize(values)
-    if codes.size and isinstance(column.dtype, pd.CategoricalDtype):
-        used = np.flatnonzero(np.bincount(codes + 1, minlength=len(found) + 1)[1:])
-        if used.size < len(found):
-            codes = np.where(codes < 0, codes, np.searchsorted(used, codes))
-            found = [found[int(code)] for code in used]
-    names = [str(name) for name in found]
-    if (codes < 0).any():
-        codes = np.where(codes < 0, len(names), codes)
-        names.append(NO_GROUP)
-    return names, rows, codes
-
-
-def _members(cell: Any) -> list[str]:
-    """Return the groups of a row, each once."""
-    many = isinstance(cell, (list, tuple, set, frozenset, np.ndarray))
-    values = list(cell) if many else [cell]
-    # NaN and NaT are the values that differ from themselves.
-    known = {str(value) for value in values if value is not None and value == value}
-    return sorted(known) or [NO_GROUP]
-
-
 def _counted(holdout: Any, column: str, threshold: float | FloatArray | None) -> _Groups:
     names, rows, codes = memberships(holdout[column])
-    score = holdout["score"].to_numpy(dtype=np.float64)
-    side = holdout["label"].to_numpy().astype(np.int8) * np.int8(2)
+    score, label, weight = checked_rows(holdout["score"], holdout["label"], holdout.get("weight"))
+    side = label.astype(np.int8) * np.int8(2)
     if threshold is not None:
         side += score >= threshold
-    if rows.size != score.size or not np.array_equal(rows, np.arange(rows.size)):
-        score, side = score[rows], side[rows]
+    even = bool(weight[0] == weight.min() == weight.max())
+    if rows.size != score.size or not even or not np.array_equal(rows, np.arange(rows.size)):
+        heard = weight[rows] > 0
+        rows, codes = rows[heard], codes[heard]
+        score, side, weight = score[rows], side[rows], weight[rows]
+    size = len(names)
     # One pass over the rows a sum, whatever the number of groups.
     cell = codes * 4
     cell += side
-    cells = np.bincount(cell, minlength=4 * len(names)).reshape(-1, 4)
-    summed = np.bincount(cell, weights=score, minlength=4 * len(names)).reshape(-1, 4)
-    squares = np.bincount(codes, weights=score * score, minlength=len(names))
-    n = cells.sum(axis=1).astype(np.float64)
-    violating = cells[:, 2:].sum(axis=1).astype(np.float64)
-    scores, hit = summed.sum(axis=1), summed[:, 2:].sum(axis=1)
-    error_sum = scores - violating
-    observed = np.maximum(squares - 2 * hit + violating - error_sum**2 / n, 0.0)
+
+    def summed(values: FloatArray) -> FloatArray:
+        return np.bincount(cell, values, minlength=4 * size).reshape(-1, 4).astype(np.float64)
+
+    counts = np.bincount(cell, minlength=4 * size).reshape(-1, 4).astype(np.float64)
+    n = counts.sum(axis=1)
+    # Weighted: sums of squared weights times score, and times score squared.
+    mass = squares = counts
+    weighted = score
+    scored = once = summed(score)
+    if not even:
+        weight = weight / weight.mean()
+        weighted = weight**2 * score
+        mass, squares = summed(weight), summed(weight**2)
+        scored, once = summed(weight * score), summed(weighted)
+    sums = scored.sum(axis=1)
+    twice = np.bincount(codes, weighted * score, minlength=size)
+    all_mass, all_squares = mass.sum(axis=1), squares.sum(axis=1)
+    # Rounding must not make a group of 50 rows one of 49.999.
+    worth, hit = np.round(all_mass**2 / all_squares, 6), squares[:, 2:].sum(axis=1)
+    error = (sums - mass[:, 2:].sum(axis=1)) / all_mass
+    own = twice - 2 * once[:, 2:].sum(axis=1) + hit
+    own += error**2 * all_squares - 2 * error * (once.sum(axis=1) - hit)
+    own *= worth / np.maximum(worth - 1, 1)
     # With few or no violating rows the errors seen all look alike; what the scores themselves
     # claim about their spread then stands in.
-    spread = np.maximum(observed * n / np.maximum(n - 1, 1), scores - squares)
+    variance = np.maximum(np.maximum(own, 0.0), once.sum(axis=1) - twice) / all_mass**2
     found = _Groups(
         names=names,
         n=n,
-        violating=violating,
-        flagged=cells[:, [1, 3]].sum(axis=1).astype(np.float64),
-        right=cells[:, 3].astype(np.float64),
-        score=scores,
-        error=error_sum,
-        error_spread=spread,
+        violating=counts[:, 2:].sum(axis=1),
+        worth=worth,
+        mass=mass,
+        squares=squares,
+        score=sums / all_mass,
+        error=error,
+        error_variance=variance,
     )
-    order = sorted(range(len(names)), key=lambda i: (names[i] == NO_GROUP, -n[i], names[i]))
-    arrays = {k: v[order] for k, v in vars(found).items() if k != "names"}
-    return _Groups([names[i] for i in order], **arrays)
+    order = sorted(
+        (i for i in range(size) if n[i] > 0),
+        key=lambda i: (names[i] == NO_GROUP, -n[i], names[i]),
+    )
+    return found.chosen(order)
 
 
 def _metrics(
@@ -273,8 +262,9 @@ def _metrics(
                 "group": name,
                 "n": int(of.n[i]),
                 "violating": int(of.violating[i]),
-                "too_small": bool(of.n[i] < policy.min_group_rows),
-                "mean_score": float(of.score[i] / of.n[i]),
+                "effective_rows": None if of.worth[i] == of.n[i] else float(of.worth[i]),
+                "too_small": bool(of.worth[i] < policy.min_group_rows),
+                "mean_score": float(of.score[i]),
                 **figures[i],
             }
         )
@@ -346,7 +336,8 @@ def _verdict(size: Interval, limit: float | None) -> _Verdict:
 def _notes(column: str, of: _Groups, policy: PolicyConfig) -> list[str]:
     notes = []
     rows = dict(zip(of.names, of.n, strict=True))
-    small = [g for g, n in rows.items() if g != NO_GROUP and n < policy.min_group_rows]
+    enough = of.worth >= policy.min_group_rows
+    small = [g for g, many in zip(of.names, enough, strict=True) if g != NO_GROUP and not many]
     if small:
         named = ", ".join(small[:5]) + (f" and {len(small) - 5} more" if len(small) > 5 else "")
         notes.append(
@@ -357,7 +348,7 @@ def _notes(column: str, of: _Groups, policy: PolicyConfig) -> list[str]:
         notes.append(
             f"{column}: {int(rows[NO_GROUP]):,} rows name no group; they are shown, not judged."
         )
-    only_violating = (of.n >= policy.min_group_rows) & (of.n == of.violating)
+    only_violating = enough & (of.n == of.violating)
     if only_violating.any():
         named = ", ".join(of.names[int(i)] for i in np.flatnonzero(only_violating))
         notes.append(f"{column}: no harmless rows in {named}; no FPR to judge there.")

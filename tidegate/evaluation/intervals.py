@@ -61,6 +61,35 @@ def wilson(hits: float, rows: float, confidence: float) -> Interval:
     return (float(low[0]), float(high[0]))
 
 
+def effective_rows(hits: tuple[Any, Any], misses: tuple[Any, Any]) -> FloatArray:
+    """Return how many equal rows would know a weighted share as well.
+
+    Weights may differ between hits and misses, as where flagged posts were labelled more often:
+    the variance of the share is that of a ratio, and Kish's number, which overlooks this, can be
+    too high by far. Two rows of mean weight are added to each side, lest a few hits stand for all
+    that might have been. Of rows of weight 1 the number is their own.
+
+    Parameters
+    ----------
+    hits, misses : tuple of two arrays
+        Sum of the weights and of their squares; some weight is positive.
+
+    References
+    ----------
+    Korn and Graubard, "Confidence intervals for proportions with small expected number of positive
+    counts estimated from survey data", Survey Methodology 24, 1998 (an effective sample size in an
+    interval for counts). Agresti and Coull, "Approximate is better than exact for interval
+    estimation of binomial proportions", The American Statistician 52, 1998 (two rows a side).
+    """
+    rows, squares = hits[0] + misses[0], hits[1] + misses[1]
+    mean = squares / rows
+    right, wrong = hits[0] + 2 * mean, misses[0] + 2 * mean
+    share = right / (right + wrong)
+    spread = (1 - share) ** 2 * (hits[1] + 2 * mean**2) + share**2 * (misses[1] + 2 * mean**2)
+    worth = np.maximum(share * (1 - share) * (right + wrong) ** 2 / spread - 4, 1.0)
+    return np.asarray(np.where(squares == rows, rows, worth))
+
+
 @dataclass(frozen=True)
 class PairDifferences:
     """Every pair of several estimates; arrays of shape (pairs,).

@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from tidegate.config import CostConfig
 from tidegate.errors import BadInput
+from tidegate.evaluation.binormal import ranking_interval
 from tidegate.evaluation.intervals import (
     FloatArray,
+    effective_rows,
     exact_lower_bound,
     exact_upper_bound,
     wilson,
@@ -46,7 +48,7 @@ class Measurement:
 class Quality:
     """Threshold-free figures of a scored table, and two-sided intervals by name.
 
-    A figure that nothing in the table moves, such as a faultless ROC-AUC, has no interval.
+    A mean loss that is the same in every row has no interval.
     """
 
     average_precision: float
@@ -93,15 +95,18 @@ def measure(
     """Measure a threshold, or one a row, chosen elsewhere, on a scored table.
 
     A row whose own threshold is NaN is not flagged. `prevalence` carries precision to production's
-    share of violating rows; recall is the same there. Rows count by ``weight / max(weight)``, as in
-    `choose_threshold`.
+    share of violating rows; recall is the same there. In the one-sided bounds rows count by
+    ``weight / max(weight)``, as in `choose_threshold`, which keeps them on the safe side; in the
+    recall's interval by `effective_rows`.
     """
     score, label, weight = rows_of(scored, "holdout")
     share = weight / weight.max()
     flagged = score >= threshold
     cells = np.bincount(flagged * np.int8(2) + label.astype(np.int8), share, minlength=4)
     right, mass = float(cells[3]), float(cells[2:].sum())
+    squares = np.bincount(flagged * np.int8(2) + label.astype(np.int8), share**2, minlength=4)
     violating, harmless = float(cells[1::2].sum()), float(cells[::2].sum())
+    worth = float(effective_rows((cells[3], squares[3]), (cells[1], squares[1])))
     sample = violating / float(cells.sum())
 
     def carried(precision: float) -> float:
@@ -117,8 +122,8 @@ def measure(
         precision_upper_bound=(
             carried(float(exact_upper_bound(right, mass, confidence))) if some else None
         ),
-        recall=right / violating if violating > 0 else None,
-        recall_ci=wilson(right, violating, confidence) if violating > 0 else None,
+        recall=right / violating,
+        recall_ci=wilson(right / violating * worth, worth, confidence),
         recall_upper_bound=float(exact_upper_bound(right, violating, confidence)),
         fpr=(mass - right) / harmless,
         fpr_lower_bound=float(exact_lower_bound(mass - right, harmless, confidence)),
@@ -156,17 +161,16 @@ def _saving(
 def quality(scored: Any, *, confidence: float) -> Quality:
     """Return the threshold-free figures, rows weighted by their label weight.
 
-    Intervals come from the figures' influence functions: average precision and ROC-AUC on the
-    scale of the logit, which keeps them between 0 and 1, the mean losses on that of the logarithm.
-    Few rows may carry most of a figure's variance, which is then known badly: the quantile is
-    Student's, with the degrees of freedom that the fourth powers of the influences leave.
+    Average precision and ROC-AUC have the score interval of `ranking_interval`, which holds near 1
+    too; the mean losses one from their influence functions on the scale of the logarithm. Few rows
+    may carry most of a figure's variance, which is then known badly: the quantile is Student's,
+    with the degrees of freedom that the fourth powers of the influences leave.
 
     References
     ----------
-    Boyd, Eng and Page, "Area under the precision-recall curve: point estimates and confidence
-    intervals", ECML 2013 (logit intervals). Efron and Tibshirani, "An Introduction to the
-    Bootstrap", 1993, chapter 22 (infinitesimal jackknife, delta method). Satterthwaite, "An
-    approximate distribution of estimates of variance components", Biometrics Bulletin 2, 1946.
+    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 22 (infinitesimal
+    jackknife, delta method). Satterthwaite, "An approximate distribution of estimates of variance
+    components", Biometrics Bulletin 2, 1946.
     """
     score, label, weight = rows_of(scored, "holdout")
     inside = np.clip(score, 1e-15, 1 - 1e-15)
@@ -174,15 +178,8 @@ def quality(scored: Any, *, confidence: float) -> Quality:
     found = placed(score, label, weight, exact=True)
     values: dict[str, float] = {}
     intervals: dict[str, Interval] = {}
-    for name, ranked in (("average_precision", average_precision), ("roc_auc", roc_auc)):
-        value, influence = ranked(found)
-        values[name] = value
-        half = _half_width(np.take(influence, found.key) * weight, confidence)
-        if half is not None and 0 < value < 1:
-            half /= value * (1 - value)
-            odds = value / (1 - value)
-            low, high = odds * float(np.exp(-half)), odds * float(np.exp(half))
-            intervals[name] = (low / (1 + low), high / (1 + high))
+    for name, figure in (("average_precision", average_precision), ("roc_auc", roc_auc)):
+        values[name], intervals[name] = ranking_interval(figure, found, label, weight, confidence)
     for name, losses in (("log_loss", loss), ("brier_score", (score - label) ** 2)):
         value = values[name] = float(np.average(losses, weights=weight))
         half = _half_width(weight * (losses - value) / weight.sum(), confidence)

@@ -7,34 +7,75 @@ formulas in ``pages/threshold.js``, which a browser test holds to this module.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from tidegate.evaluation.fairness import members_of
-from tidegate.evaluation.intervals import FloatArray, exact_lower_bound, exact_upper_bound, wilson
+from tidegate.evaluation.crossfit import Rows
+from tidegate.evaluation.intervals import (
+    FloatArray,
+    effective_rows,
+    exact_lower_bound,
+    exact_upper_bound,
+    wilson,
+)
 from tidegate.evaluation.measurement import rows_of
+from tidegate.evaluation.memberships import members_of
 from tidegate.evaluation.prevalence import precision_in_production
 from tidegate.records import GroupMetrics, Interval
 
 IntArray = npt.NDArray[np.int64]
+GroupRate = Literal["precision", "recall", "fpr"]
+
+#: The rates of a group that the slider moves.
+RATES: tuple[GroupRate, ...] = ("precision", "recall", "fpr")
 
 _MOST_CUTS = 500
 _MOST_GROUPS = 60
 
 
 @dataclass(frozen=True)
+class FlaggedSums:
+    """Sums over some rows, and over those of them that each cut flags, shape (cuts,)."""
+
+    rows: float
+    violating: float
+    flagged: FloatArray
+    right: FloatArray
+
+    def sides(self, metric: GroupRate, stop: int) -> tuple[float, float]:
+        """Return what counts as a hit of a rate and what as a miss."""
+        flagged, right = float(self.flagged[stop]), float(self.right[stop])
+        if metric == "precision":
+            return right, flagged - right
+        if metric == "recall":
+            return right, self.violating - right
+        return flagged - right, self.rows - self.violating - (flagged - right)
+
+
+@dataclass(frozen=True)
 class GroupCurve:
-    """Row counts of one group at every cut."""
+    """One group at every cut: rows flagged, and sums of the weights and of their squares."""
 
     column: str
     group: str
     n: int
-    violating: int
     too_small: bool
     flagged: IntArray
-    right: IntArray
+    mass: FlaggedSums
+    squares: FlaggedSums
+
+    def rate(
+        self, metric: GroupRate, stop: int, confidence: float
+    ) -> tuple[float, Interval] | None:
+        """Return a rate at a stop with its Wilson interval; None without rows behind it."""
+        (hits, misses), squares = (of.sides(metric, stop) for of in (self.mass, self.squares))
+        if hits + misses <= 0:
+            return None
+        worth = float(effective_rows((hits, squares[0]), (misses, squares[1])))
+        share = hits / (hits + misses)
+        return share, wilson(share * worth, worth, confidence)
 
 
 @dataclass(frozen=True)
@@ -42,14 +83,17 @@ class OperatingCurve:
     """Counts at ascending cuts; a row is flagged when its score is at least the cut.
 
     `flagged` counts rows; `mass` and `hits` count rows and violating rows by weight, the heaviest
-    as 1; the precision bounds are one-sided exact and carried to `production`, the stated
-    prevalence.
+    as 1; `violating_rows` and `harmless_rows` say what the rows behind recall and the
+    false-positive rate are worth (`effective_rows`); the precision bounds are one-sided exact and
+    carried to `production`, the stated prevalence.
     """
 
     cuts: FloatArray
     flagged: IntArray
     mass: FloatArray
     hits: FloatArray
+    violating_rows: FloatArray
+    harmless_rows: FloatArray
     precision_lower_bound: FloatArray
     precision_upper_bound: FloatArray
     rows: int
@@ -76,8 +120,14 @@ class OperatingCurve:
 
     def recall(self, stop: int) -> tuple[float, Interval]:
         """Return recall at a stop with its Wilson interval."""
-        hits = float(self.hits[stop])
-        return hits / self.total_hits, wilson(hits, self.total_hits, self.confidence)
+        share, worth = float(self.hits[stop]) / self.total_hits, float(self.violating_rows[stop])
+        return share, wilson(share * worth, worth, self.confidence)
+
+    def false_positive_rate(self, stop: int) -> tuple[float, Interval]:
+        """Return the false-positive rate at a stop with its Wilson interval."""
+        wrong = float(self.mass[stop] - self.hits[stop])
+        share, worth = wrong / (self.total_mass - self.total_hits), float(self.harmless_rows[stop])
+        return share, wilson(share * worth, worth, self.confidence)
 
 
 @dataclass(frozen=True)
@@ -133,12 +183,22 @@ def operating_curve(
     def carried(bounds: FloatArray) -> FloatArray:
         return np.array([precision_in_production(float(b), sample, prevalence) for b in bounds])
 
+    square_hits = _from_top((share**2 * label)[order])
+    square_wrong = _from_top((share**2 * (1 - label))[order])
+
+    def worth(sums: FloatArray, squares: FloatArray) -> FloatArray:
+        return effective_rows(
+            (sums[first], squares[first]), (sums[0] - sums[first], squares[0] - squares[first])
+        )
+
     followed = sorted(groups, key=lambda g: -g.n)[:_MOST_GROUPS]
     return OperatingCurve(
         cuts=cuts,
         flagged=(score.size - first).astype(np.int64),
         mass=mass[first],
         hits=hits[first],
+        violating_rows=worth(hits, square_hits),
+        harmless_rows=worth(mass - hits, square_wrong),
         precision_lower_bound=carried(exact_lower_bound(hits[first], mass[first], confidence)),
         precision_upper_bound=carried(exact_upper_bound(hits[first], mass[first], confidence)),
         rows=score.size,
@@ -146,7 +206,9 @@ def operating_curve(
         total_hits=float(hits[0]),
         confidence=confidence,
         production=prevalence,
-        groups=_group_curves(holdout, score, label, cuts, [g for g in groups if g in followed]),
+        groups=_group_curves(
+            holdout, (score, label, weight), cuts, [g for g in groups if g in followed]
+        ),
     )
 
 
@@ -207,6 +269,19 @@ def as_json(curve: OperatingCurve) -> dict[str, Any]:
     def steps(counts: IntArray) -> list[int]:
         return [int(n) for n in np.diff(counts, prepend=0)]
 
+    def sums(of: FlaggedSums) -> dict[str, float | list[float]]:
+        return {
+            "rows": of.rows,
+            "violating": of.violating,
+            "flagged": short(of.flagged),
+            "right": short(of.right),
+        }
+
+    def weighted(group: GroupCurve) -> dict[str, Any]:
+        if group.mass.rows == group.squares.rows == group.n:
+            return {}
+        return {"mass": sums(group.mass), "squares": sums(group.squares)}
+
     return {
         "cuts": [float(cut) for cut in curve.cuts],
         "flagged": steps(curve.flagged),
@@ -216,17 +291,18 @@ def as_json(curve: OperatingCurve) -> dict[str, Any]:
         "rows": curve.rows,
         "totalMass": curve.total_mass,
         "totalHits": curve.total_hits,
+        "violatingRows": short(curve.violating_rows),
+        "harmlessRows": short(curve.harmless_rows),
         "z": float(ndtri(0.5 + curve.confidence / 2)),
         "production": curve.production,
         "groups": [
             {
-                "column": g.column,
-                "group": g.group,
                 "n": g.n,
-                "violating": g.violating,
                 "flagged": steps(g.flagged),
-                "right": steps(g.right),
+                "violating": g.mass.violating,
+                "right": steps(g.mass.right.astype(np.int64)),
             }
+            | weighted(g)
             for g in curve.groups
         ],
     }
@@ -265,29 +341,36 @@ def _cuts(
 
 
 def _group_curves(
-    holdout: Any,
-    score: FloatArray,
-    label: FloatArray,
-    cuts: FloatArray,
-    groups: Sequence[GroupMetrics],
+    holdout: Any, rows: Rows, cuts: FloatArray, groups: Sequence[GroupMetrics]
 ) -> tuple[GroupCurve, ...]:
+    score, label, weight = rows
+    weight = np.ones(score.size) if weight.min() == weight.max() else weight / weight.mean()
     curves = []
     members = {
         column: members_of(holdout, column)
         for column in dict.fromkeys(group.column for group in groups)
     }
     for group in groups:
-        rows = members[group.column].get(group.group, np.array([], dtype=np.int64))
-        own, violating = np.sort(score[rows]), np.sort(score[rows][label[rows] == 1])
+        own = members[group.column].get(group.group, np.array([], dtype=np.int64))
+        own = own[weight[own] > 0]
+        own = own[np.argsort(score[own], kind="stable")]
+        first = np.searchsorted(score[own], cuts, side="left")
+        mass, squares = (_flagged_sums(weight[own] ** power, label[own], first) for power in (1, 2))
         curves.append(
             GroupCurve(
                 column=group.column,
                 group=group.group,
                 n=own.size,
-                violating=violating.size,
                 too_small=group.too_small,
-                flagged=own.size - np.searchsorted(own, cuts, side="left"),
-                right=violating.size - np.searchsorted(violating, cuts, side="left"),
+                flagged=own.size - first,
+                mass=mass,
+                squares=squares,
             )
         )
     return tuple(curves)
+
+
+def _flagged_sums(weight: FloatArray, label: FloatArray, first: IntArray) -> FlaggedSums:
+    """Return sums over rows of ascending score, flagged from the `first` at each cut."""
+    every, right = (np.append(_from_top(values), 0.0) for values in (weight, weight * label))
+    return FlaggedSums(float(every[0]), float(right[0]), every[first], right[first])

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegate.config import PolicyConfig
-from tidegate.evaluation.fairness import NO_GROUP, memberships
 from tidegate.evaluation.intervals import FloatArray
 from tidegate.evaluation.measurement import rows_of
+from tidegate.evaluation.memberships import NO_GROUP, memberships
 from tidegate.records import SLICE_PREFIX, ConfidentError, SliceCondition, WorstSlice
 
 # How many a reader looks at; every slice that was looked at counts in the correction.

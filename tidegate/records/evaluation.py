@@ -19,12 +19,17 @@ GroupMetric = Literal["fpr", "fnr", "precision", "recall", "selection_rate", "ca
 
 
 class GroupMetrics(Record):
-    """One sensitive slice at the threshold; a figure without rows behind it is None."""
+    """One sensitive slice at the threshold; a figure without rows behind it is None.
+
+    `effective_rows` says how many equal rows the `n` weighted ones are worth (Kish), where their
+    weights differ.
+    """
 
     column: str
     group: str
     n: int
     violating: int
+    effective_rows: float | None = None
     too_small: bool
     precision: float | None = None
     precision_ci: Interval | None = None

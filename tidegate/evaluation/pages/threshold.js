@@ -5,6 +5,7 @@ curve.flagged = summed(curve.flagged);
 for (const group of curve.groups) {
   group.flagged = summed(group.flagged);
   group.right = summed(group.right);
+  group.rows = group.n;
 }
 const wilson = (hits, rows) => {
   const z = curve.z, share = hits / rows, scale = 1 + z * z / rows;
@@ -13,6 +14,19 @@ const wilson = (hits, rows) => {
   const clip = (value, low, high) => Math.min(Math.max(value, low), high);
   return [hits <= 0 ? 0 : clip(centre - half, 0, share), hits >= rows ? 1 : clip(centre + half, share, 1)];
 };
+// A share of weighted rows: sums of hits and of misses, of weights and of their squares.
+const worth = ([hits, misses], [hitSquares, missSquares]) => {
+  const rows = hits + misses, mean = (hitSquares + missSquares) / rows;
+  if (mean === 1) return rows;
+  const right = hits + 2 * mean, wrong = misses + 2 * mean, share = right / (right + wrong);
+  const spread = (1 - share) ** 2 * (hitSquares + 2 * mean ** 2) + share ** 2 * (missSquares + 2 * mean ** 2);
+  return Math.max(share * (1 - share) * (right + wrong) ** 2 / spread - 4, 1);
+};
+const sides = (sums, stop) => {
+  const flagged = sums.flagged[stop], right = sums.right[stop], wrong = flagged - right;
+  return {precision: [right, wrong], recall: [right, sums.violating - right], fpr: [wrong, sums.rows - sums.violating - wrong]};
+};
+const recallSpan = (stop) => wilson(curve.hits[stop] / curve.totalHits * curve.violatingRows[stop], curve.violatingRows[stop]);
 const sample = curve.totalHits / curve.totalMass;
 const prevalence = curve.production ?? sample;
 const inProduction = (precision) => {
@@ -51,8 +65,8 @@ const told = (stop) => {
   const wrong = curve.mass[stop] - curve.hits[stop], harmless = curve.totalMass - curve.totalHits;
   const [value, sure] = {
     precision: () => [inProduction(curve.hits[stop] / curve.mass[stop]), curve.low[stop]],
-    recall: () => [curve.hits[stop] / curve.totalHits, wilson(curve.hits[stop], curve.totalHits)[0]],
-    fpr: () => [wrong / harmless, wilson(wrong, harmless)[1]],
+    recall: () => [curve.hits[stop] / curve.totalHits, recallSpan(stop)[0]],
+    fpr: () => [wrong / harmless, wilson(wrong / harmless * curve.harmlessRows[stop], curve.harmlessRows[stop])[1]],
   }[figure]();
   const side = figure === "fpr" ? -1 : 1, name = figure === "fpr" ? "the false-positive rate" : figure;
   if (side * (sure - limit) >= 0) return `✓ The holdout shows ${words} here: ${name} is at ${side > 0 ? "least" : "most"} ${percent(sure)}.`;
@@ -70,18 +84,18 @@ const show = (key, number, value, note) => {
   if (note) place.querySelector(".note").textContent = note;
 };
 const showGroup = (row, group, stop) => {
-  const flagged = group.flagged[stop], right = group.right[stop];
-  row.querySelector('[data-key="flagged"]').textContent = whole(flagged);
-  const rates = {precision: [right, flagged], recall: [right, group.violating], fpr: [flagged - right, group.n - group.violating]};
-  for (const [key, [hits, rows]] of Object.entries(rates)) {
+  row.querySelector('[data-key="flagged"]').textContent = whole(group.flagged[stop]);
+  const mass = sides(group.mass ?? group, stop), squares = sides(group.squares ?? group, stop);
+  for (const [key, [hits, misses]] of Object.entries(mass)) {
     const cell = row.querySelector(`[data-key="${key}"]`);
     const value = cell.querySelector("b"), interval = cell.querySelector("small");
-    const [low, high] = rows ? wilson(hits, rows) : [0, 0];
-    value.textContent = rows ? percent(hits / rows) : "–";
-    interval.textContent = rows ? span([low, high]) : "";
+    const rows = hits + misses, many = rows > 0 ? worth(mass[key], squares[key]) : 0;
+    const [low, high] = many ? wilson(hits / rows * many, many) : [0, 0];
+    value.textContent = many ? percent(hits / rows) : "–";
+    interval.textContent = many ? span([low, high]) : "";
     const bar = cell.querySelector(".span");
-    if (bar) bar.hidden = !rows;
-    if (bar) for (const [name, number] of [["--low", low], ["--high", high], ["--at", rows ? hits / rows : 0]]) bar.style.setProperty(name, number);
+    if (bar) bar.hidden = !many;
+    if (bar) for (const [name, number] of [["--low", low], ["--high", high], ["--at", many ? hits / rows : 0]]) bar.style.setProperty(name, number);
   }
 };
 const update = () => {
@@ -95,7 +109,7 @@ const update = () => {
   review.setAttribute("aria-valuetext", from < stop ? `${curve.cuts[from].toFixed(4)}: ${amount(load.reviewed)} reviews ${curve.unit}` : "nothing goes to review");
   document.getElementById("told").textContent = told(stop);
   show("precision", precision, percent(precision), `at least ${percent(low)} (${percent(curve.confidence)} confidence)`);
-  show("recall", recall, percent(recall), span(wilson(curve.hits[stop], curve.totalHits)));
+  show("recall", recall, percent(recall), span(recallSpan(stop)));
   show("flagged", load.flagged, amount(load.flagged), `${whole(curve.flagged[stop])} of ${whole(curve.rows)} holdout rows`);
   for (const key of ["wrong", "missed", "reviewed", "appeals", "cost"]) if (key in load) show(key, load[key], amount(load[key]));
   [...(document.getElementById("by-group")?.rows ?? [])].forEach((row, number) => showGroup(row, curve.groups[number], stop));
