@@ -1,6 +1,6 @@
 """Every right on the Kubernetes API that Tidegate's own code or its steps' engine uses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -21,7 +21,10 @@ class Right:
     backend : str or None
         The ``search.backend`` that needs it; None when every run does.
     only : str
-        The one object that it is about; empty for all.
+        The one object that it is about, ``{service}`` for the InferenceService's name; empty for
+        all.
+    mode : str or None
+        KServe's deployment mode in which it is needed; None in both.
     """
 
     group: str
@@ -30,6 +33,11 @@ class Right:
     used_by: str
     backend: Literal["katib"] | None = None
     only: str = ""
+    mode: Literal["Standard", "Knative"] | None = None
+
+    def of(self, service: str) -> "Right":
+        """Return the right for an InferenceService of that name."""
+        return replace(self, only=self.only.format(service=service))
 
     @property
     def name(self) -> str:
@@ -53,4 +61,54 @@ PIPELINE_RIGHTS = (
     ),
     Right("kubeflow.org", "trials", ("list",), "tidegate.search.katib_runs", "katib"),
     Right("argoproj.io", "workflows", ("get",), "tidegate.cluster_api", "katib"),
+)
+
+_STATE = "tidegate.rollout.release_objects"
+_BACKEND = "tidegate.rollout.kserve_backend"
+
+#: Rights of the ServiceAccount of the release controller.
+RELEASE_RIGHTS = (
+    Right("serving.kserve.io", "inferenceservices", ("get", "patch"), _BACKEND, only="{service}"),
+    Right("", "configmaps", ("get", "update"), _STATE, only="{service}-release"),
+    Right("coordination.k8s.io", "leases", ("get", "update"), _STATE, only="{service}-release"),
+    Right("", "configmaps", ("create",), _STATE),
+    Right("", "events", ("create",), _STATE),
+    Right("coordination.k8s.io", "leases", ("create",), _STATE),
+    Right("", "pods", ("list",), _BACKEND),
+    Right("apps", "deployments", ("get",), _BACKEND, mode="Standard"),
+    Right(
+        "gateway.networking.k8s.io",
+        "httproutes",
+        ("get",),
+        _BACKEND,
+        only="{service}",
+        mode="Standard",
+    ),
+    Right(
+        "serving.knative.dev",
+        "services",
+        ("get",),
+        _BACKEND,
+        only="{service}-predictor",
+        mode="Knative",
+    ),
+    Right("serving.knative.dev", "revisions", ("get",), _BACKEND, mode="Knative"),
+)
+
+#: Rights of the trigger's ServiceAccount; a multi-user Kubeflow Pipelines asks for the last ones.
+TRIGGER_RIGHTS = (
+    Right(
+        "",
+        "configmaps",
+        ("get", "update"),
+        "tidegate.monitoring.trigger_store",
+        only="{service}-trigger",
+    ),
+    Right("", "configmaps", ("get", "update"), _STATE, only="{service}-release"),
+    Right("", "configmaps", ("create",), f"tidegate.monitoring.trigger_store, {_STATE}"),
+    Right("serving.kserve.io", "inferenceservices", ("get",), _BACKEND, only="{service}"),
+    *(
+        Right("pipelines.kubeflow.org", kind, ("get", "list", "create"), "pipelines.kfp_api")
+        for kind in ("pipelines", "experiments", "runs")
+    ),
 )
