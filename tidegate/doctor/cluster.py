@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from tidegate.config import RunConfig
-from tidegate.doctor import control_plane, namespace, nodes, release
+from tidegate.doctor import control_plane, namespace, nodes
 from tidegate.doctor.api import Api, Forbidden, NoAnswer, connect
 from tidegate.doctor.control_plane import Cluster
 from tidegate.doctor.findings import Finding, problem, unknown
@@ -39,12 +39,6 @@ _CHECKS = (
         namespace.check_rights,
         "run doctor in a pod of that ServiceAccount, or ask an administrator for "
         "`kubectl auth can-i --list --as=system:serviceaccount:NAMESPACE:ACCOUNT`",
-    ),
-    _Check(
-        "release rights",
-        release.check_release_rights,
-        "ask an administrator for `kubectl auth can-i --list --as=system:serviceaccount:NAMESPACE:"
-        "tidegate-release`",
     ),
     _Check("quota", namespace.check_quota, _ASK),
     _Check("storage", namespace.check_storage, _ASK),

@@ -6,10 +6,11 @@ from decimal import Decimal
 from tidegate.config import ClusterConfig
 from tidegate.doctor.control_plane import Cluster
 from tidegate.doctor.findings import Finding, ok, problem, unknown, warning
-from tidegate.doctor.rights import PIPELINE_RIGHTS
+from tidegate.doctor.rights import PIPELINE_RIGHTS, RELEASE_RIGHTS, TRIGGER_RIGHTS, Right
 
 #: As `tidegate.search.pods.SERVICE_ACCOUNT`, which is not imported for Katib's models come with it.
 _TRIAL_ACCOUNT = "tidegate-trial"
+_RELEASE_ACCOUNT, _TRIGGER_ACCOUNT = "tidegate-release", "tidegate-trigger"
 _ENFORCE = "pod-security.kubernetes.io/enforce"
 _COLLECTOR = "katib.kubeflow.org/metrics-collector-injection"
 _COMPLETING = "tidegate-restricted-defaults"
@@ -86,30 +87,58 @@ def check_service_accounts(cluster: Cluster) -> Iterator[Finding]:
 
 
 def check_rights(cluster: Cluster) -> Iterator[Finding]:
-    """Ask for every right that the steps' ServiceAccount needs, in its name."""
+    """Ask for every right that the steps need, in their account's name, and who else is there."""
     place = settings(cluster)
-    account = f"system:serviceaccount:{place.namespace}:{place.service_account}"
-    as_user = None if cluster.api.user() == account else account
     backend = cluster.config.search.backend if cluster.config else "katib"
-    asked = [right for right in PIPELINE_RIGHTS if right.backend in (None, backend)]
-    allowed = 0
-    for right in asked:
-        denied = [
-            verb
-            for verb in right.verbs
-            if not cluster.api.may(verb, right, place.namespace, as_user)
-        ]
-        allowed += len(right.verbs) - len(denied)
-        if denied:
-            yield problem(
-                "rights",
-                f"{place.service_account} may not {', '.join(denied)} {right.name} "
-                f"({right.used_by})",
-                f"add them to its Role in {place.namespace}; manifests/base has it",
-            )
+    steps = tuple(right for right in PIPELINE_RIGHTS if right.backend in (None, backend))
+    yield from _rights_of(cluster, place.service_account, steps, "manifests/base has it")
+    controller = cluster.config.rollout.controller if cluster.config else "deployment"
+    if controller == "step":
+        where = "manifests/components/release-step has it"
+        yield from _rights_of(cluster, place.service_account, RELEASE_RIGHTS, where)
+    home = f"/api/v1/namespaces/{place.namespace}/serviceaccounts"
+    for account, rights, component, wanted in (
+        (_RELEASE_ACCOUNT, RELEASE_RIGHTS, "release-controller", controller == "deployment"),
+        (_TRIGGER_ACCOUNT, TRIGGER_RIGHTS, "trigger", True),
+    ):
+        if wanted and cluster.api.get(f"{home}/{account}") is not None:
+            where = f"manifests/components/{component} has it"
+            yield from _rights_of(cluster, account, rights, where)
+
+
+def _rights_of(
+    cluster: Cluster, account: str, rights: tuple[Right, ...], where: str
+) -> Iterator[Finding]:
+    place = settings(cluster)
+    user = f"system:serviceaccount:{place.namespace}:{account}"
+    as_user = None if cluster.api.user() == user else user
+    asked = [right.of(place.service.name) for right in rights]
+    lacking = {
+        right: denied
+        for right in asked
+        if (
+            denied := [
+                verb
+                for verb in right.verbs
+                if not cluster.api.may(verb, right, place.namespace, as_user)
+            ]
+        )
+    }
+    # Only one of KServe's modes is in force: it is enough to have what one of them needs.
+    modes = {right.mode for right in asked} - {right.mode for right in lacking} - {None}
+    if modes:
+        asked = [right for right in asked if right.mode is None or right.mode in modes]
+        lacking = {right: verbs for right, verbs in lacking.items() if right in asked}
+    for right, denied in lacking.items():
+        yield problem(
+            "rights",
+            f"{account} may not {', '.join(denied)} {right.name} ({right.used_by})",
+            f"add them to its Role in {place.namespace}; {where}",
+        )
+    total = sum(len(right.verbs) for right in asked)
+    allowed = total - sum(len(denied) for denied in lacking.values())
     if allowed:
-        total = sum(len(right.verbs) for right in asked)
-        yield ok("rights", f"{place.service_account} has {allowed} of the {total} it needs")
+        yield ok("rights", f"{account} has {allowed} of the {total} it needs")
 
 
 def check_quota(cluster: Cluster) -> Iterator[Finding]:

@@ -1,6 +1,6 @@
 """Every right on the Kubernetes API that Tidegate's own code or its steps' engine uses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -21,7 +21,10 @@ class Right:
     backend : str or None
         The ``search.backend`` that needs it; None when every run does.
     only : str
-        The one object that it is about; empty for all.
+        The one object that it is about, ``{service}`` for the InferenceService's name; empty for
+        all.
+    mode : str or None
+        KServe's deployment mode in which it is needed; None in both.
     """
 
     group: str
@@ -30,6 +33,11 @@ class Right:
     used_by: str
     backend: Literal["katib"] | None = None
     only: str = ""
+    mode: Literal["Standard", "Knative"] | None = None
+
+    def of(self, service: str) -> "Right":
+        """Return the right for an InferenceService of that name."""
+        return replace(self, only=self.only.format(service=service))
 
     @property
     def name(self) -> str:
@@ -55,38 +63,52 @@ PIPELINE_RIGHTS = (
     Right("argoproj.io", "workflows", ("get",), "tidegate.cluster_api", "katib"),
 )
 
+_STATE = "tidegate.rollout.release_objects"
+_BACKEND = "tidegate.rollout.kserve_backend"
 
-def release_rights(service: str, mode: Literal["Standard", "Knative"]) -> tuple[Right, ...]:
-    """Return the rights of whoever steps the releases of one InferenceService.
+#: Rights of the ServiceAccount of the release controller.
+RELEASE_RIGHTS = (
+    Right("serving.kserve.io", "inferenceservices", ("get", "patch"), _BACKEND, only="{service}"),
+    Right("", "configmaps", ("get", "update"), _STATE, only="{service}-release"),
+    Right("coordination.k8s.io", "leases", ("get", "update"), _STATE, only="{service}-release"),
+    Right("", "configmaps", ("create",), _STATE),
+    Right("", "events", ("create",), _STATE),
+    Right("coordination.k8s.io", "leases", ("create",), _STATE),
+    Right("", "pods", ("list",), _BACKEND),
+    Right("apps", "deployments", ("get",), _BACKEND, mode="Standard"),
+    Right(
+        "gateway.networking.k8s.io",
+        "httproutes",
+        ("get",),
+        _BACKEND,
+        only="{service}",
+        mode="Standard",
+    ),
+    Right(
+        "serving.knative.dev",
+        "services",
+        ("get",),
+        _BACKEND,
+        only="{service}-predictor",
+        mode="Knative",
+    ),
+    Right("serving.knative.dev", "revisions", ("get",), _BACKEND, mode="Knative"),
+)
 
-    Parameters
-    ----------
-    service : str
-        ``cluster.service.name``.
-    mode : {"Standard", "Knative"}
-        In which KServe runs it.
-    """
-    kept = f"{service}-release"
-    backend, objects = "tidegate.rollout.kserve_backend", "tidegate.rollout.release_objects"
-    general = (
-        Right("serving.kserve.io", "inferenceservices", ("get", "patch"), backend, only=service),
-        Right("", "configmaps", ("get", "update"), objects, only=kept),
-        Right("", "configmaps", ("create",), objects),
-        Right("coordination.k8s.io", "leases", ("get", "update"), objects, only=kept),
-        Right("coordination.k8s.io", "leases", ("create",), objects),
-        Right("", "events", ("create",), objects),
-        Right("", "pods", ("list",), backend),
-    )
-    if mode == "Standard":
-        routes = "gateway.networking.k8s.io"
-        return (
-            *general,
-            Right("apps", "deployments", ("get",), backend),
-            Right(routes, "httproutes", ("get",), backend, only=service),
-        )
-    knative = "serving.knative.dev"
-    return (
-        *general,
-        Right(knative, "services", ("get",), backend, only=f"{service}-predictor"),
-        Right(knative, "revisions", ("get",), backend),
-    )
+#: Rights of the trigger's ServiceAccount; a multi-user Kubeflow Pipelines asks for the last ones.
+TRIGGER_RIGHTS = (
+    Right(
+        "",
+        "configmaps",
+        ("get", "update"),
+        "tidegate.monitoring.trigger_store",
+        only="{service}-trigger",
+    ),
+    Right("", "configmaps", ("get", "update"), _STATE, only="{service}-release"),
+    Right("", "configmaps", ("create",), f"tidegate.monitoring.trigger_store, {_STATE}"),
+    Right("serving.kserve.io", "inferenceservices", ("get",), _BACKEND, only="{service}"),
+    *(
+        Right("pipelines.kubeflow.org", kind, ("get", "list", "create"), "pipelines.kfp_api")
+        for kind in ("pipelines", "experiments", "runs")
+    ),
+)

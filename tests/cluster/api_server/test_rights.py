@@ -17,11 +17,17 @@ from tidegate.cluster_api import (
 from tidegate.config import RunConfig
 from tidegate.doctor.api import Api
 from tidegate.doctor.cluster import check_cluster, examine
-from tidegate.doctor.rights import PIPELINE_RIGHTS
+from tidegate.doctor.rights import PIPELINE_RIGHTS, TRIGGER_RIGHTS
 
 pytestmark = [needs_kubectl, pytest.mark.usefixtures("namespace")]
 
-ACCOUNTS = ("tidegate-pipeline", "tidegate-trial", "tidegate-serving", "tidegate-monitor")
+ACCOUNTS = (
+    "tidegate-pipeline",
+    "tidegate-trigger",
+    "tidegate-trial",
+    "tidegate-serving",
+    "tidegate-monitor",
+)
 CONFIG = RunConfig.model_validate(
     {
         "name": "posts",
@@ -49,8 +55,10 @@ def rules(server, account):
 
 @pytest.mark.parametrize("account", ACCOUNTS)
 def test_an_account_has_the_rights_that_the_doctor_knows_and_no_other(server, account):
-    known = {(r.group, r.resource, r.only, verb) for r in PIPELINE_RIGHTS for verb in r.verbs}
-    assert rules(server, account) == (known if account == "tidegate-pipeline" else set())
+    needed = {"tidegate-pipeline": PIPELINE_RIGHTS, "tidegate-trigger": TRIGGER_RIGHTS}
+    rights = [right.of("moderation") for right in needed.get(account, ())]
+    known = {(r.group, r.resource, r.only, verb) for r in rights for verb in r.verbs}
+    assert rules(server, account) == known
 
 
 def test_the_release_controller_has_the_rights_of_its_roles_and_no_other(server):

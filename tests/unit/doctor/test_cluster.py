@@ -107,6 +107,37 @@ def test_every_denied_verb_is_named_with_the_code_that_needs_it(cluster):
     ]
 
 
+def test_the_controllers_and_the_triggers_rights_are_asked_for_where_they_are_installed(cluster):
+    whole(cluster)
+    for account in ("tidegate-release", "tidegate-trigger"):
+        path = f"/api/v1/namespaces/tidegate/serviceaccounts/{account}"
+        cluster.documents[path] = {"metadata": {}}
+    # A cluster in Standard mode has no Role for Knative's objects.
+    cluster.denied = {("get", "revisions"), ("create", "runs"), ("patch", "inferenceservices")}
+    findings = [f for f in check_cluster(config()) if f.name == "rights"]
+    assert [f.what for f in findings if f.status == "problem"] == [
+        "tidegate-release may not patch inferenceservices.serving.kserve.io/moderation "
+        "(tidegate.rollout.kserve_backend)",
+        "tidegate-trigger may not create runs.pipelines.kubeflow.org (pipelines.kfp_api)",
+    ]
+    assert "manifests/components/trigger has it" in findings[-2].mend
+    names = [who for _, path, who in cluster.requests if path.endswith("subjectaccessreviews")]
+    assert {who.rpartition(":")[2] for who in names} == {
+        "tidegate-pipeline",
+        "tidegate-release",
+        "tidegate-trigger",
+    }
+
+
+def test_a_controller_that_may_read_the_objects_of_no_mode_is_told(cluster):
+    whole(cluster)
+    path = "/api/v1/namespaces/tidegate/serviceaccounts/tidegate-release"
+    cluster.documents[path] = {"metadata": {}}
+    cluster.denied = {("get", "revisions"), ("get", "httproutes")}
+    told = [f.what for f in check_cluster(config()) if f.status == "problem"]
+    assert len(told) == 2
+
+
 @pytest.mark.parametrize(
     ("mode", "gateway", "status"),
     [
@@ -305,3 +336,17 @@ def test_the_pipelines_api_is_asked_where_the_configuration_says(cluster, monkey
         assert one(check_cluster(settings), "pipelines API").status == "unknown"
         pipelines.answer = lambda *_: (404, {})
         assert one(check_cluster(settings), "pipelines API").status == "problem"
+
+
+def test_a_pipeline_step_that_is_the_controller_is_asked_for_its_rights(cluster):
+    whole(cluster)
+    path = "/api/v1/namespaces/tidegate/serviceaccounts/tidegate-release"
+    cluster.documents[path] = {"metadata": {}}
+    cluster.denied = {("patch", "inferenceservices")}
+    found = check_cluster(config(rollout={"controller": "step"}))
+    denied = [f for f in found if f.name == "rights" and f.status == "problem"]
+    assert [f.what for f in denied] == [
+        "tidegate-pipeline may not patch inferenceservices.serving.kserve.io/moderation "
+        "(tidegate.rollout.kserve_backend)"
+    ]
+    assert "manifests/components/release-step has it" in denied[0].mend

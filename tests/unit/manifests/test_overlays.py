@@ -105,7 +105,7 @@ def test_every_pod_that_we_write_is_admitted_and_runs_one_of_our_images(overlay)
     assert specs
     for name, spec in specs.items():
         assert restricted_violations(spec) == [], name
-        calls_the_api = spec["serviceAccountName"] == "tidegate-release"
+        calls_the_api = spec["serviceAccountName"] in ("tidegate-release", "tidegate-trigger")
         assert spec["automountServiceAccountToken"] is calls_the_api
         for container in spec["containers"] + spec.get("initContainers", []):
             image, _, tag = container["image"].partition(":")
@@ -117,10 +117,11 @@ def test_every_pod_that_we_write_is_admitted_and_runs_one_of_our_images(overlay)
 
 
 @needs_kubectl
-def test_serving_and_the_drift_check_wait_for_the_first_release(overlay):
-    [service], [check] = of_kind(overlay, "InferenceService"), of_kind(overlay, "CronJob")
+def test_serving_the_drift_check_and_the_trigger_wait_for_the_first_release(overlay):
+    [service], jobs = of_kind(overlay, "InferenceService"), of_kind(overlay, "CronJob")
     assert service["metadata"]["annotations"]["serving.kserve.io/stop"] == "true"
-    assert check["spec"]["suspend"] is True
+    assert {job["metadata"]["name"] for job in jobs} == {"tidegate-drift-check", "tidegate-trigger"}
+    assert all(job["spec"]["suspend"] for job in jobs)
 
 
 @needs_kubectl
