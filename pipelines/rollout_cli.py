@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.experiment_cli import experiment
 from tidegate.errors import BadInput
 
 if TYPE_CHECKING:
@@ -24,12 +25,11 @@ if TYPE_CHECKING:
 
     Change = Callable[[ReleaseState, datetime], Step]
 
-DEFAULT_STORE = Path("runs") / ".tidegate" / "models"
-
 rollout = typer.Typer(
     help="Step a release: shadow, canary, full traffic; each step is analysed.",
     no_args_is_help=True,
 )
+rollout.add_typer(experiment, name="experiment")
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML configuration of the model")]
 OnCluster = Annotated[
@@ -121,7 +121,14 @@ def run(
         problem = f"port {port} cannot be had: {error.strerror}"
         raise BadInput("--port", problem, "choose another one, or 0") from None
     logs = store.folder_of(settings.name) / "rollout" / "logs"
-    with LocalServers(store, settings.name, proxy, logs, serving=settings.serving) as servers:
+    with LocalServers(
+        store,
+        settings.name,
+        proxy,
+        logs,
+        serving=settings.serving,
+        split_units=settings.rollout.experiment is not None,
+    ) as servers:
         backend = LocalBackend(
             store, settings.name, servers, kept_versions=settings.rollout.kept_versions
         )
@@ -257,7 +264,7 @@ def rollback(
 ) -> None:
     """Give all traffic back to the version before, or to any kept one."""
     from tidegate.rollout.local_backend import LocalBackend
-    from tidegate.rollout.model_store import ModelStore
+    from tidegate.rollout.model_store import DEFAULT_STORE, ModelStore
     from tidegate.rollout.transitions import return_to
 
     who = by or getpass.getuser()
@@ -318,7 +325,7 @@ def _settings(config: Path) -> "RunConfig":
 
 
 def _store(settings: "RunConfig") -> "ModelStore":
-    from tidegate.rollout.model_store import ModelStore
+    from tidegate.rollout.model_store import DEFAULT_STORE, ModelStore
 
     return ModelStore(Path(settings.rollout.model_store or DEFAULT_STORE))
 

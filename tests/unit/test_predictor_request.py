@@ -142,7 +142,7 @@ def test_reasons_are_given_for_so_many_rows_of_a_request():
 
 
 @pytest.mark.parametrize(
-    "parameters", [5, [], {"explain": "yes"}, {"segment": 5}, {"segment": "x" * 1000}]
+    "parameters", [5, [], {"explain": "yes"}, {"segment": 5}, {"segment": "x" * 1000}, {"unit": 7}]
 )
 def test_parameters_of_another_type_are_refused(parameters):
     assert refusal({"instances": ROWS, "parameters": parameters})[0] == "wrong_type"
@@ -160,6 +160,16 @@ def test_every_answered_row_is_offered_to_the_log():
         *("flagged", "flagged"),
         "hello there",
     )
+
+
+@pytest.mark.parametrize("protocol", ["v1", "v2"])
+def test_a_row_of_an_experiment_is_logged_with_its_unit_and_arm(protocol):
+    sink, parameters = Sink(), {"unit": "account-7", "arm": "candidate"}
+    asked = {"instances": ROWS, "parameters": parameters}
+    ask(asked if protocol == "v1" else v2(ROWS, parameters), sink=sink)
+    assert {(row["unit_id"], row["arm"]) for row in sink.rows} == {("account-7", "candidate")}
+    ask({"instances": ROWS}, sink=sink)
+    assert (sink.rows[-1]["unit_id"], sink.rows[-1]["arm"]) == (None, None)
 
 
 def test_an_explored_row_is_told_and_logged_with_its_probability():

@@ -33,6 +33,13 @@ class ExperimentPlan(Record):
     smallest_in_time: float | None = None
 
 
+class BegunExperiment(Record):
+    """The plan that holds for every look, and since when units are split so."""
+
+    plan: ExperimentPlan
+    began_at: str
+
+
 class ArmFigures(Record):
     """One version's side of an experiment."""
 

@@ -13,7 +13,8 @@ ServedDecision = Literal["flagged", "review", "leave"]
 #: `time` is UTC with microseconds. `event_id` is unique to a served row, `row_id` is the client's
 #: own (a post's id, that labels come back under; null where the client gave none). `decision` is
 #: what the thresholds say and `action` what was answered: they differ where `explored`.
-#: `action_probability` is the chance with which that action was drawn.
+#: `action_probability` is the chance with which that action was drawn. `unit_id` and `arm` are of
+#: an experiment: who was assigned, for example the account, and to which version; null without one.
 PAYLOAD_COLUMNS = (
     "event_id",
     "row_id",
@@ -28,6 +29,8 @@ PAYLOAD_COLUMNS = (
     "action_probability",
     "segment",
     "path",
+    "unit_id",
+    "arm",
 )
 #: Ids of rows that a release sends to compare two versions start so; no client sent them.
 REPLAY_PREFIX = "replay:"

@@ -27,27 +27,9 @@ from tidegate.records.experiment import (
     ExperimentVerdict,
 )
 from tidegate.records.record import Interval
-from tidegate.serving.keyed_draw import uniform
+from tidegate.rollout.unit_split import assigned
 
 _WHERE = "rollout.experiment"
-
-
-def assigned(experiment: str, unit_id: str, *, candidate_share: float, key: bytes = b"") -> Arm:
-    """Return the version that a unit gets, the same for ever and on every server.
-
-    Parameters
-    ----------
-    experiment : str
-        The experiment's name, the hash's salt: another experiment splits the units anew.
-    unit_id : str
-        Who is assigned.
-    candidate_share : float
-        Share of units that get the candidate.
-    key : bytes
-        With a secret key nobody can choose an id that gets the version of his liking.
-    """
-    drawn = uniform(key, f"experiment {experiment}", unit_id)
-    return "candidate" if drawn < candidate_share else "baseline"
 
 
 def plan_experiment(

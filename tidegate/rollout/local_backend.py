@@ -54,7 +54,7 @@ class LocalBackend:
     ) -> None:
         self._name = name
         self._traffic = traffic
-        self._folder = store.folder_of(name) / "rollout"
+        self.folder = self._folder = store.folder_of(name) / "rollout"
         self._ledger = Ledger(store, name, kept_versions=kept_versions)
         self.log = self._ledger.log
 

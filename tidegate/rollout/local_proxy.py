@@ -6,6 +6,7 @@ payload log. A cluster has a gateway, Prometheus and the payload log for all thi
 """
 
 import asyncio
+import json
 import random
 import socket
 import threading
@@ -14,6 +15,8 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from tidegate.rollout.unit_split import UnitSplit
 
 VERSION_HEADER = "x-tidegate-version"
 #: Latencies in milliseconds that are counted.
@@ -80,6 +83,7 @@ class LocalProxy:
         self._random = random.Random(seed)
         self._addresses: Mapping[str, str] = {}
         self._shares: Mapping[str, float] = {}
+        self._split: UnitSplit | None = None
         self._copies: deque[CopiedRequest] = deque(maxlen=kept_requests)
         self._seen = 0
         self._socket = socket.socket()
@@ -111,7 +115,12 @@ class LocalProxy:
             self._thread.join(10)
         self._socket.close()
 
-    def route(self, addresses: Mapping[str, str], shares: Mapping[str, float]) -> None:
+    def route(
+        self,
+        addresses: Mapping[str, str],
+        shares: Mapping[str, float],
+        split: UnitSplit | None = None,
+    ) -> None:
         """Send requests to versions by these shares from now on.
 
         Parameters
@@ -120,8 +129,10 @@ class LocalProxy:
             Version to the address of its server.
         shares : mapping
             Version to its share of the requests; together 1.
+        split : UnitSplit, optional
+            Decides for requests whose parameters name a unit, and tells them their arm.
         """
-        self._addresses, self._shares = dict(addresses), dict(shares)
+        self._addresses, self._shares, self._split = dict(addresses), dict(shares), split
 
     def copies_after(self, number: int) -> tuple[CopiedRequest, ...]:
         """Return the kept copies of requests that came after a number of them, oldest first."""
@@ -157,10 +168,10 @@ class LocalProxy:
         from starlette.responses import JSONResponse, Response
 
         body = await request.body()
-        version = self._draw()
+        predicts = request.method == "POST"
+        version, sent = self._assigned(body) if predicts else (self._draw(), body)
         if version is None:
             return JSONResponse({"error": "no version is in service"}, 503)
-        predicts = request.method == "POST"
         if predicts:
             self._copies.append(CopiedRequest(self._seen, request.url.path, body))
             self._seen += 1
@@ -170,7 +181,7 @@ class LocalProxy:
             answer = await self._client.request(
                 request.method,
                 self._addresses[version] + request.url.path,
-                content=body,
+                content=sent,
                 headers=headers,
             )
         except httpx.HTTPError as error:
@@ -186,6 +197,23 @@ class LocalProxy:
             counts.add(failed=response.status_code >= 500, took_ms=took_ms)
         response.headers[VERSION_HEADER] = version
         return response
+
+    def _assigned(self, body: bytes) -> tuple[str | None, bytes]:
+        """Return a request's version and its body, which names the arm that it was assigned."""
+        split = self._split
+        if split is None:
+            return self._draw(), body
+        try:
+            document = json.loads(body)
+            parameters = document["parameters"]
+            found = split.assign(parameters)
+        except (ValueError, KeyError, TypeError):
+            found = None
+        if found is None:
+            return self._draw(), body
+        arm, version = found
+        parameters["arm"] = arm
+        return version, json.dumps(document).encode()
 
     def _draw(self) -> str | None:
         shares = self._shares

@@ -17,6 +17,7 @@ from tidegate.config import ServingConfig
 from tidegate.records import Observed, Traffic
 from tidegate.rollout.local_proxy import LocalProxy
 from tidegate.rollout.model_store import ModelStore
+from tidegate.rollout.unit_split import UnitSplit, experiment_name
 
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
 _GRACE_SECONDS = 10
@@ -107,6 +108,8 @@ class LocalServers:
         Folder of the servers' output.
     serving : ServingConfig, optional
         How they answer and what they log; the defaults without it.
+    split_units : bool
+        Whether requests that name a unit go by its hash and not by a draw.
     """
 
     def __init__(
@@ -117,8 +120,10 @@ class LocalServers:
         logs: Path,
         *,
         serving: ServingConfig | None = None,
+        split_units: bool = False,
     ) -> None:
         self._serving = serving
+        self._split_units = split_units
         self._store = store
         self._name = name
         self._logs = logs
@@ -157,7 +162,11 @@ class LocalServers:
         if traffic.candidate is not None and share > 0:
             shares[traffic.candidate] = share
         addresses = {version: self._servers[version].address for version in wanted}
-        self.proxy.route(addresses, {v: s for v, s in shares.items() if s > 0})
+        split = None
+        if self._split_units and traffic.candidate is not None and share > 0:
+            name = experiment_name(self._name, traffic.candidate)
+            split = UnitSplit(name, traffic.baseline, traffic.candidate, share)
+        self.proxy.route(addresses, {v: s for v, s in shares.items() if s > 0}, split)
         self._traffic = traffic
         for version in [v for v in self._servers if v not in wanted]:
             self._servers.pop(version).stop()

@@ -20,6 +20,9 @@ from tidegate.models.bundle import read_manifest
 from tidegate.records import BundleManifest, Release
 from tidegate.store import new_directory, read_record, write_record, write_text
 
+#: Where a store is that no configuration names.
+DEFAULT_STORE = Path("runs") / ".tidegate" / "models"
+
 _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 

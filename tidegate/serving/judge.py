@@ -221,6 +221,8 @@ class Judge:
                 "action_probability": chances,
                 "segment": segments,
                 "path": paths,
+                "unit_id": [one.unit for one in asked for _ in one.rows],
+                "arm": [one.arm for one in asked for _ in one.rows],
             }
             self._sink.offer(list(self._payloads(rows, columns)))
         whole = Answered(

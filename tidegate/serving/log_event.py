@@ -143,12 +143,14 @@ def payload_rows(request: LoggedEvent, response: LoggedEvent) -> list[dict[str, 
         raise EventRefused(f"has {len(inputs)} rows and {len(answers)} answers")
     namespace, service, call = request.call
     parameters = asked.get("parameters")
-    segment = parameters.get("segment") if isinstance(parameters, dict) else None
+    told = parameters if isinstance(parameters, dict) else {}
     shared = {
         "time": request.at or response.at,
         "model_name": answered.get("model_name") or service or None,
         "model_version": answered.get("model_version"),
-        "segment": segment,
+        "segment": told.get("segment"),
+        "unit_id": told.get("unit"),
+        "arm": told.get("arm"),
     }
     rows = []
     for number, (given, answer) in enumerate(zip(inputs, answers, strict=True)):

@@ -55,6 +55,8 @@ class Asked:
         What the client says of all rows.
     explain : bool
         Whether each score's reasons are wanted.
+    unit, arm : str, optional
+        Of an experiment: who was assigned, and to which version, for the payload log.
     """
 
     rows: list[Row]
@@ -62,6 +64,8 @@ class Asked:
     ids: Sequence[str] | None = None
     segment: str | None = None
     explain: bool = False
+    unit: str | None = None
+    arm: str | None = None
 
 
 def asked_by_document(document: object, contract: Contract) -> Asked:
@@ -83,11 +87,8 @@ def asked_by_document(document: object, contract: Contract) -> Asked:
     if len(document) == 1:
         return Asked(rows, "v1")
     ids = document.get("ids")
-    explain, segment = _parameters(document.get("parameters"))
-    return _bounded(
-        Asked(rows, "v1", _ids(ids, len(rows), "ids"), segment, explain),
-        contract,
-    )
+    parameters = _parameters(document.get("parameters"))
+    return _bounded(Asked(rows, "v1", _ids(ids, len(rows), "ids"), *parameters), contract)
 
 
 def asked_by_tensors(tensors: Sequence[Tensor], parameters: object, contract: Contract) -> Asked:
@@ -109,8 +110,7 @@ def asked_by_tensors(tensors: Sequence[Tensor], parameters: object, contract: Co
         tensors, contract.columns, max_rows=contract.max_rows, optional=contract.history
     )
     told = None if ids is None else _ids(_texts(ids), len(rows), f"inputs.{ROW_ID}")
-    explain, segment = _parameters(parameters)
-    return _bounded(Asked(rows, "v2", told, segment, explain), contract)
+    return _bounded(Asked(rows, "v2", told, *_parameters(parameters)), contract)
 
 
 def _bounded(asked: Asked, contract: Contract) -> Asked:
@@ -123,15 +123,20 @@ def _bounded(asked: Asked, contract: Contract) -> Asked:
     return asked
 
 
-def _parameters(given: object) -> tuple[bool, str | None]:
+def _parameters(given: object) -> tuple[str | None, bool, str | None, str | None]:
+    """Return segment, whether to explain, unit and arm."""
     if given is None:
-        return False, None
+        return None, False, None, None
     if not isinstance(given, Mapping):
         raise RequestRefused("wrong_type", "parameters", "must be an object")
-    explain, segment = given.get("explain", False), given.get("segment")
+    explain = given.get("explain", False)
     if not isinstance(explain, bool):
         raise RequestRefused("wrong_type", "parameters.explain", "must be a boolean")
-    return explain, None if segment is None else _word(segment, "parameters.segment")
+    segment, unit, arm = (
+        None if given.get(name) is None else _word(given[name], f"parameters.{name}")
+        for name in ("segment", "unit", "arm")
+    )
+    return segment, explain, unit, arm
 
 
 def _ids(given: object, rows: int, where: str) -> list[str] | None:

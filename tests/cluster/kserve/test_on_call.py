@@ -250,3 +250,19 @@ def let_no_pod_answer(made):
         deployment["status"]["availableReplicas"] = 0
     for revision in made.kubernetes.of("revisions"):
         revision["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+
+
+@pytest.mark.parametrize("mode", ["Standard", "Knative"])
+def test_a_first_version_starts_the_model_server_that_was_installed_stopped(cluster, mode):
+    made = cluster(mode, serving=None)
+    (made.store.folder_of("comments") / "versions" / OLD).mkdir(parents=True)
+    made.store.put_in_service("comments", OLD, run_digest="a")
+    hand_over(made.store, "comments", OLD, run_digest="a", now=made.clock.now())
+    assert made.answers() == {}
+    one = controller(made)
+    assert one.tick() == "idle"
+    for _ in range(5):
+        made.kserve.round()
+    assert made.answers() == {OLD: 100}
+    assert waiting(made.store, "comments") == ()
+    assert made.backend.read_state() is None
