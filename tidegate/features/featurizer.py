@@ -16,6 +16,7 @@ from tidegate.features.blocks import TERMS, Blocks, Places
 from tidegate.features.catalogue import transformer, transformers
 from tidegate.features.cleaning import VERSION, clean
 from tidegate.features.interface import ColumnTransformer
+from tidegate.features.recent import Reusing
 from tidegate.records import Column, FeatureBlock
 
 FORMAT = 3
@@ -173,6 +174,15 @@ class Featurizer:
 
         rows = len(column_values(self.columns[0].name, raw=True))
         return Blocks(rows, self.blocks, read, texts, narrowed)
+
+    def reusing(self) -> dict[str, Reusing]:
+        """Return the blocks by name that can be given a cache of their rows; silent ones not."""
+        widths = {block.name: block.width for block in self.blocks}
+        return {
+            name: block.fitted
+            for name, block in self._fitted.items()
+            if widths[name] and isinstance(block.fitted, Reusing)
+        }
 
     def feature_names(self) -> list[str]:
         """Return ``column:transformer:feature`` for every feature, in order."""

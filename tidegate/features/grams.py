@@ -58,7 +58,7 @@ class Chunk:
         if padded:
             folded = [f" {text} " for text in folded]
         text = "\n".join([*folded, ""])
-        codes = np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
+        codes = codes_of(text)
         lengths = np.array([len(text) for text in folded], dtype=np.int64) + 1
         row_of = np.repeat(np.arange(len(folded)), lengths)
         room = np.cumsum(lengths)[row_of] - 1 - np.arange(codes.size)
@@ -92,7 +92,7 @@ def across_words(texts: Sequence[str]) -> tuple[Chunk, list[Grams]]:
     chunk = Chunk.of(texts)
     return chunk, [
         _window(chunk, size, chunk.room >= size, hashes)
-        for size, hashes in _rolling(chunk.codes)
+        for size, hashes in rolling(chunk.codes)
         if size >= 3
     ]
 
@@ -100,14 +100,10 @@ def across_words(texts: Sequence[str]) -> tuple[Chunk, list[Grams]]:
 def within_words(texts: Sequence[str]) -> tuple[Chunk, list[Grams]]:
     """Return the 3- to 5-grams of characters that hold a blank at their ends only."""
     chunk = Chunk.of(texts, padded=True)
-    blank = chunk.codes == ord(" ")
-    # Distance from the character after a place to the next blank.
-    places = np.where(blank, np.arange(blank.size), blank.size)
-    following = np.minimum.accumulate(places[::-1])[::-1]
-    ahead = np.append(following[1:], blank.size) - np.arange(blank.size)
+    ahead = to_next_blank(chunk.codes)
     return chunk, [
         _window(chunk, size, (chunk.room >= size) & (ahead >= size - 1), hashes)
-        for size, hashes in _rolling(chunk.codes)
+        for size, hashes in rolling(chunk.codes)
         if size >= 3
     ]
 
@@ -142,6 +138,25 @@ def words(texts: Sequence[str]) -> tuple[Chunk, list[Grams]]:
     return chunk, found
 
 
+def codes_of(text: str) -> Hashes:
+    """Return the code points of a text."""
+    return np.frombuffer(text.encode("utf-32-le"), dtype=np.uint32).astype(np.uint64)
+
+
+def to_next_blank(codes: Hashes) -> Places:
+    """Return how far it is from each place to the next blank after it, or to the end."""
+    blank = codes == ord(" ")
+    places = np.where(blank, np.arange(blank.size), blank.size)
+    following = np.minimum.accumulate(places[::-1])[::-1]
+    ahead: Places = np.append(following[1:], blank.size) - np.arange(blank.size)
+    return ahead
+
+
+def sized(found: Sequence[tuple[int, Hashes]]) -> Hashes:
+    """Return what the grams of some lengths, by `rolling`, are known by."""
+    return _stir(np.concatenate([hashes + np.uint64(size) for size, hashes in found]))
+
+
 def chunks(texts: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield the texts in order, in parts short enough for the memory of their grams."""
     start = characters = 0
@@ -165,7 +180,7 @@ def in_threads(work: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> It
         yield from pool.map(work, parts)
 
 
-def _rolling(codes: Hashes) -> Iterator[tuple[int, Hashes]]:
+def rolling(codes: Hashes) -> Iterator[tuple[int, Hashes]]:
     """Yield the hash of the 1-, 2-, … 5-gram that begins at each place it fits."""
     hashes = codes
     for size in range(1, 6):
@@ -192,11 +207,13 @@ def _hash_spans(codes: Hashes, begin: Places, end: Places) -> Hashes:
 
 def _stir(hashes: Hashes) -> Hashes:
     """Return 48 well-mixed bits (after the finaliser of MurmurHash3)."""
-    stirred = hashes ^ (hashes >> np.uint64(32))
+    stirred = hashes >> np.uint64(32)
+    stirred ^= hashes
     stirred *= _STIR
     stirred ^= stirred >> np.uint64(29)
     stirred *= _PRIME
-    return stirred >> np.uint64(ROW_BITS)
+    stirred >>= np.uint64(ROW_BITS)
+    return stirred
 
 
 def _kinds(codes: Hashes) -> npt.NDArray[np.uint8]:

@@ -35,6 +35,11 @@ def csr_of(data: Floats, indices: Places, indptr: Places, shape: tuple[int, int]
     return matrix
 
 
+def one_row(data: Floats, indices: Places, width: int) -> Any:
+    """Return a CSR matrix of one row, its columns ascending."""
+    return csr_of(data, indices, np.array([0, indices.size]), (1, width))
+
+
 def counted(row: Places, column: Places, shape: tuple[int, int]) -> Any:
     """Return how often each pair of row and column occurs, CSR float32."""
     is_one_row = shape[0] == 1
@@ -62,6 +67,8 @@ def of_dense(table: Floats) -> Any:
 def joined(parts: Sequence[Any]) -> Any:
     """Return matrices of the same rows side by side, CSR float32, columns ascending."""
     parts = [sparse.csr_matrix(part) if _is_other(part) else part for part in parts]
+    if parts[0].shape[0] == 1 and all(part.has_sorted_indices for part in parts):
+        return _joined_row(parts)
     if len(parts) == 1 and parts[0].has_sorted_indices:
         return parts[0]
     ordered = all(part.has_sorted_indices and part.dtype == np.float32 for part in parts)
@@ -81,6 +88,15 @@ def joined(parts: Sequence[Any]) -> Any:
         order = np.argsort(row_of, kind="stable")
         data, indices = data[order], indices[order]
     return csr_of(data, indices, indptr, (rows, int(starts[-1])))
+
+
+def _joined_row(parts: Sequence[Any]) -> Any:
+    indices, width = [], 0
+    for part in parts:
+        indices.append(part.indices + width if width else part.indices)
+        width += part.shape[1]
+    data = np.concatenate([part.data for part in parts], dtype=np.float32)
+    return one_row(data, np.concatenate(indices), width)
 
 
 def picked(X: Any, columns: Places) -> Any:

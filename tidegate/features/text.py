@@ -12,7 +12,8 @@ from tidegate.features import grams
 from tidegate.features.cells import as_text
 from tidegate.features.grams import Cut, Hashes
 from tidegate.features.interface import State, Transformer
-from tidegate.features.sparse_rows import counted
+from tidegate.features.one_text import OneText
+from tidegate.features.sparse_rows import counted, one_row
 
 # A vocabulary is learned from at most so many characters, in rows spread evenly over training.
 MAX_FIT_CHARACTERS = 50_000_000
@@ -110,6 +111,7 @@ class TextBlock:
         self._idf = np.zeros(0) if idf is None else idf
         self._hashes = np.zeros(0, dtype=np.uint64) if hashes is None else hashes
         self._vocabulary = Vocabulary(self._hashes)
+        self._one_text: OneText | None = None
 
     def fit(self, values: Sequence[Any], y: npt.NDArray[np.int8]) -> "TextBlock":
         """Learn vocabulary and idf; a column without a frequent enough term gets no features."""
@@ -170,8 +172,18 @@ class TextBlock:
 
     def transform(self, values: Sequence[Any]) -> Any:
         """Return the TF-IDF rows, CSR float32 of shape (rows, terms)."""
+        if len(values) == 1:
+            return self._transform_one(as_text(values[0]))
         parts = list(grams.in_threads(self._transform_chunk, [as_text(value) for value in values]))
         return parts[0] if len(parts) == 1 else sparse.vstack(parts, format="csr")
+
+    def _transform_one(self, text: str) -> Any:
+        # Made by the first request, which is the server's own warm-up.
+        self._one_text = self._one_text or OneText(self._cut, self._terms, self._hashes)
+        columns, counts = self._one_text.count(text)
+        values = (1.0 + np.log(counts)) * self._idf[columns]
+        values /= np.sqrt(values @ values) or 1.0
+        return one_row(values.astype(np.float32), columns, len(self._terms))
 
     def _transform_chunk(self, texts: Sequence[str]) -> Any:
         _, found = self._cut(texts)

@@ -10,6 +10,8 @@ from tidegate.decision_rule import answered_scores, reached_classes, row_thresho
 from tidegate.models.interface import Scores
 from tidegate.records import BundleManifest
 
+_DECISIONS = np.array(["leave", "review", "flagged"])
+
 
 @dataclass(frozen=True)
 class Decisions:
@@ -71,9 +73,7 @@ def decide(
     if any(cut is not None for cut in cuts):
         review = np.inf if rule.review_threshold is None else rule.review_threshold
         # A comparison with NaN is false, and so flags nothing.
-        decision = np.where(
-            scores >= threshold, "flagged", np.where(scores >= review, "review", "leave")
-        )
+        decision = _DECISIONS[np.where(scores >= threshold, 2, scores >= review)]
     classes = None
     if rule.class_thresholds and outputs is not None:
         classes = reached_classes(rule.class_thresholds, manifest.target.outputs, outputs)

@@ -156,14 +156,18 @@ class LogisticModel:
         from scipy.special import expit, softmax
 
         matrix = X.csr(self._features)
-        margin = np.asarray(matrix @ self._coefficients, dtype=np.float64) + self._intercepts
+        if X.rows == 1:
+            added = matrix.data @ self._coefficients[matrix.indices]
+            margin = (added + self._intercepts)[None, :]
+        else:
+            margin = np.asarray(matrix @ self._coefficients, dtype=np.float64) + self._intercepts
         if self._target.kind == "multiclass":
             if margin.shape[1] == 1:
                 margin = np.hstack([-margin / 2, margin / 2])
             return np.asarray(softmax(margin, axis=1), dtype=np.float64)
         if self._target.kind == "multilabel":
             return np.asarray(expit(margin), dtype=np.float64)
-        return np.hstack([expit(-margin), expit(margin)])
+        return np.asarray(expit(margin * [-1.0, 1.0]), dtype=np.float64)
 
     @property
     def features(self) -> str:

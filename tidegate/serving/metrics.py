@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, exposition
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from tidegate.features.recent import Use
 from tidegate.serving.workers import METRICS_VARIABLE
 
 _LABELS = ("model_name", "model_version")
@@ -46,6 +47,23 @@ _REJECTED = Counter(
     "tidegate_rejected_requests", "Requests that were refused.", (*_LABELS, "reason")
 )
 _FAILED = Counter("tidegate_failed_requests", "Requests that the model failed on.", _LABELS)
+_CACHE_HITS = Counter(
+    "tidegate_cache_hits", "Rows of features found in a cache.", (*_LABELS, "cache")
+)
+_CACHE_MISSES = Counter(
+    "tidegate_cache_misses", "Rows of features that had to be computed.", (*_LABELS, "cache")
+)
+_CACHE_EVICTIONS = Counter(
+    "tidegate_cache_evictions",
+    "Rows that left a cache, for their age or for want of room.",
+    (*_LABELS, "cache"),
+)
+_CACHE_BYTES = Gauge(
+    "tidegate_cache_bytes",
+    "What a cache of features holds.",
+    (*_LABELS, "cache"),
+    multiprocess_mode="livesum",
+)
 _IN_HAND = Gauge(
     "tidegate_requests_in_hand",
     "Requests that wait or are being answered.",
@@ -124,6 +142,13 @@ class Metrics:
     def cascade_load(self, load: float) -> None:
         """Say where a cascade's knob stands."""
         _CASCADE_LOAD.labels(*self._version).set(load)
+
+    def reused(self, use: Use) -> None:
+        """Count what a cache of features had."""
+        _CACHE_HITS.labels(*self._version, use.name).inc(use.hits)
+        _CACHE_MISSES.labels(*self._version, use.name).inc(use.misses)
+        _CACHE_EVICTIONS.labels(*self._version, use.name).inc(use.evictions)
+        _CACHE_BYTES.labels(*self._version, use.name).set(use.held_bytes)
 
     def explored(self, rows: int) -> None:
         """Count rows whose action was drawn by chance."""

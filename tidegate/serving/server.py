@@ -107,6 +107,7 @@ def serve(
     from tidegate.serving.routing import router_of
 
     loaded = load_bundle(bundle)
+    keep_recent(loaded, config, name)
     serve_scorer(
         loaded,
         source=str(bundle),
@@ -194,6 +195,29 @@ def serve_scorer(
     ).serve()
     if log is not None:
         log.close()
+
+
+def keep_recent(bundle: "Bundle", config: ServingConfig, name: str | None = None) -> None:
+    """Give each block of a bundle that embeds texts a cache; nothing where none does.
+
+    The blocks share `embedding_cache_mib` evenly.
+    """
+    from tidegate.features.recent import RecentRows
+    from tidegate.serving.metrics import Metrics
+
+    blocks = bundle.featurizer.reusing()
+    if not blocks or not config.embedding_cache_mib:
+        return
+    metrics = Metrics(name or bundle.manifest.name, bundle.manifest.version)
+    for block, fitted in blocks.items():
+        fitted.reuse(
+            RecentRows(
+                block,
+                max_bytes=int(config.embedding_cache_mib * 2**20 / len(blocks)),
+                max_age_seconds=config.embedding_cache_seconds,
+                told=metrics.reused,
+            )
+        )
 
 
 def _payload_log(config: ServingConfig, manifest: BundleManifest) -> PayloadLog | None:
