@@ -191,7 +191,7 @@ def _limits(
         "Labels are taken as true"
         + (" in the measure of their source's weight" if weighted else "")
         + "; where reviewers err, the figures err with them.",
-        f"Groups are judged by false-positive rate among rows whose group is known; "
+        f"Groups are judged by the policy's limits among rows whose group is known; "
         f"groups below the policy's minimum are not judged ({evaluation.fairness.verdict})."
         if evaluation.groups
         else "No group was named, so that nothing is known about unequal treatment.",

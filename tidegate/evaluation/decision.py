@@ -152,7 +152,8 @@ def _threshold(evidence: Evidence, policy: PolicyConfig) -> tuple[Outcome, str]:
             )
         elif best.rows is not None:
             reach += (
-                " Where such a model flags, its precision is below that: more rows cannot help."
+                " Further down its precision is below the floor: more rows of this kind cannot "
+                "help."
             )
     return "hold", (
         f"No threshold keeps {wanted} that the policy demands with {sure} "

@@ -34,6 +34,14 @@ _PAIRS_KEPT = 100
 _Verdict = Literal["pass", "fail", "insufficient_data", "reported"]
 
 
+_WORDS: Mapping[GroupMetric, str] = {
+    "fpr": "false-positive rate",
+    "fnr": "false-negative rate",
+    "precision": "precision",
+    "selection_rate": "share flagged",
+    "calibration": "mean score less violating share",
+}
+
 # A row's cell is twice its label plus whether it is flagged. Of each rate: what counts as a hit,
 # and as a miss.
 _CELLS: Mapping[GroupMetric, tuple[list[int], list[int]]] = {
@@ -166,8 +174,8 @@ def audit(
                 unsettled = True
                 notes.append(
                     f"{column}: fewer than two groups have the {policy.min_group_rows} rows that "
-                    f"the policy asks for and rows behind the {metric}, so that no difference can "
-                    "be judged."
+                    f"the policy asks for and rows behind the "
+                    f"{_WORDS[metric]}, so that no difference can be judged."
                 )
     if threshold is None:
         notes.append("Without a threshold nothing is flagged, and groups cannot be compared.")
@@ -321,7 +329,7 @@ def _compared(
     if limit is not None and found.difference.size > _PAIRS_KEPT:
         notes.append(
             f"{column}: of {found.difference.size:,} pairs of groups the {_PAIRS_KEPT} that may "
-            f"differ most in {metric} are listed; all were judged."
+            f"differ most in {_WORDS[metric]} are listed; all were judged."
         )
     return gap, pairs, notes
 

@@ -85,7 +85,10 @@ def evaluate_candidate(
     chosen = folder
     if report.fairness.verdict == "fail":
         report, chosen = _with_mitigations(report, folder, candidate, baseline, policy)
-    holdout = as_served(read_table(chosen / "scored" / "holdout.parquet"), report.cascade)
+    holdout = as_served(
+        read_table(chosen / "scored" / "holdout.parquet", categories=candidate.groups),
+        report.cascade,
+    )
     cuts = served_cuts(report.threshold, report.segments, holdout, policy)
     report = report.model_copy(
         update={
@@ -122,7 +125,8 @@ def _judged(
     folder: Path, candidate: Candidate, baseline: Baseline, policy: PolicyConfig
 ) -> EvaluationReport:
     validation, holdout = (
-        read_table(folder / "scored" / f"{split}.parquet") for split in ("validation", "holdout")
+        read_table(folder / "scored" / f"{split}.parquet", categories=candidate.groups)
+        for split in ("validation", "holdout")
     )
     crossfit = _read_if_there(folder / "scored" / "crossfit.parquet")
     agreement = _read_if_there(folder / "light" / "agreement.parquet")

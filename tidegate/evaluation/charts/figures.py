@@ -21,6 +21,7 @@ from tidegate.evaluation.charts.drawing import (
     spec,
     tip,
 )
+from tidegate.evaluation.memberships import NO_GROUP
 from tidegate.records import EvaluationReport, GroupMetrics
 
 _MOST_ROWS = 40
@@ -34,7 +35,11 @@ def group_rates(groups: Sequence[GroupMetrics], column: str) -> Spec | None:
             "rate": g.fpr,
             "low": g.fpr_ci[0],
             "high": g.fpr_ci[1],
-            "judged": "insufficient data" if g.too_small else "judged",
+            "judged": "group unknown, not judged"
+            if g.group == NO_GROUP
+            else "insufficient data"
+            if g.too_small
+            else "judged",
         }
         for g in groups
         if g.column == column and g.fpr is not None and g.fpr_ci is not None
@@ -47,7 +52,11 @@ def group_rates(groups: Sequence[GroupMetrics], column: str) -> Spec | None:
         value="rate",
         title="False-positive rate",
         colour="judged",
-        colours={"judged": SERIES[0], "insufficient data": MUTED},
+        colours={
+            "judged": SERIES[0],
+            "insufficient data": MUTED,
+            "group unknown, not judged": MUTED,
+        },
         description=f"False-positive rate by {column}",
     )
 
@@ -91,7 +100,7 @@ def baseline_differences(evaluation: EvaluationReport) -> Spec | None:
     """Draw candidate minus baseline for every figure, with intervals around zero."""
     rows = [
         {
-            "figure": name.replace("_", " "),
+            "figure": "ROC-AUC" if name == "roc_auc" else name.replace("_", " "),
             "difference": d.difference,
             "low": d.difference_ci[0],
             "high": d.difference_ci[1],

@@ -61,7 +61,8 @@ def precision_recall(curve: OperatingCurve, floor: float | None, chosen: int) ->
         base.mark_line(color=SERIES[0], strokeWidth=2, clip=True),
         alt.Chart(line).mark_rule(color=INK, strokeDash=[5, 4]).encode(y=height("floor")),
         alt.Chart(line)
-        .mark_text(color=INK, align="left", dx=6, dy=12, x=0)
+        # At the right, where every curve has fallen below the floor or left it far behind.
+        .mark_text(color=INK, align="right", dx=-6, dy=-8, x="width")
         .encode(y=height("floor"), text="text:N"),
         *_marker(points[chosen], height),
     ]
