@@ -23,7 +23,7 @@ from tidegate.monitoring.trigger import ended, pull, settled
 from tidegate.records import COMPONENT_PREFIX, SCORE, RemedyRequest, Signal, TriggerState
 
 NEVER = float("inf")
-_EVIDENCE_WEEKS, _RECENT_WEEKS, _ROWS = 10, 8, 4500
+_EVIDENCE_WEEKS, _RECENT_WEEKS, _ROWS = 10, 8, 18_000
 #: Of a share of flagged posts: a threshold that would change it by less is left alone.
 _WORTH = 0.05
 _DRIFT_ROWS = 1000
