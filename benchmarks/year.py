@@ -104,6 +104,8 @@ def live(name: str, accounts: int, weeks: int, seed: int) -> dict[str, Any]:
         week = platform.week(number, flagged=seen)
         lived.append(measured(number, week.truth, policy.tally.retrains))
         print(name, lived[-1], file=sys.stderr, flush=True)
+        if number == WARM_UP_WEEKS + weeks - 1:
+            break  # a retrain now would serve no week
         archive.add(week, seen.matrix)
         policy.after(number, week.posts, seen.matrix, seen.scores)
     return {

@@ -120,9 +120,10 @@ class Loop:
         self.monitor = MonitorConfig(
             engine="open", window_days=7.0, scales=(1,), max_rows=500, seed=seed
         )
-        # In a simulation there is nobody to page, so that retrains in vain go on.
+        # No retrain follows another within a fortnight. In a simulation there is nobody to page,
+        # so that retrains in vain go on.
         self.trigger = TriggerConfig(
-            new_labels=new_labels, refresh_rest_hours=13 * 24.0, page_after=1000
+            new_labels=new_labels, cooldown_hours=13 * 24.0, page_after=1000
         )
         self.store, self.journal = InMemory(), list[str]()
         self.settings, self.threshold = archive.first.settings, NEVER
