@@ -23,6 +23,7 @@ _FEATURES = FeatureConfig(
     terms="hashed",
     hashed_bits=16,
     max_inner_features=0,
+    statistics=False,
     projection_components=8,
 )
 _COLUMNS = (
@@ -33,6 +34,12 @@ _COLUMNS = (
 _TRUST = {"audit": 1.0, "investigator": 1.0, "appeal": 0.9}
 _STRATA = ("label", "language", "quarter")
 _FOLDS = 3
+#: How many of the hashed terms a model reads: those that tell the classes apart.
+_TERMS = 5000
+# Of an author without labels: how many violating and harmless ones are assumed.
+_ASSUMED = (0.3, 1.5)
+_RECORD_SCALE = 0.35
+_RECORDS = ("account_id", "address")
 
 
 class _Matrix:
@@ -50,48 +57,61 @@ class Settings:
     """What may be chosen in a search: how strongly to penalise, and how much to remember."""
 
     C: float = 16.0
-    memory_share: float = 0.5
+    memory_share: float = 0.75
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """A model, and what it would have said of its own rows had it not learned from them."""
+    """Models of all rows and of its folds, and what is said of a row by one that never saw it."""
 
-    model: LogisticModel
+    models: tuple[LogisticModel, ...]
     unseen_scores: pd.Series
     settings: Settings
     week: int
     quality: float
 
     def score(self, matrix: Any) -> Floats:
-        return np.asarray(self.model.predict_proba(_Matrix(matrix))[:, 1])  # type: ignore[arg-type]
+        return _mean_scores(self.models, matrix)
 
 
 @dataclass
 class Archive:
     """Everything that a platform's moderators know: posts' features and the labels so far.
 
-    Features are hashed, so that a post's are the same for every model and computed once.
+    Features are hashed, so that a post's are the same for every model and computed once. Beside
+    the words stand the records of the author and of the sign-up address: log-odds of the labels
+    that had arrived by the beginning of the week.
     """
 
+    addresses: npt.NDArray[np.object_]
     featurizer: Featurizer | None = None
+    first: Learnt | None = None
     fits: int = 0
     labelled: pd.DataFrame = field(default_factory=pd.DataFrame)
     matrix: Any = None
     _recent: list[tuple[pd.DataFrame, Any]] = field(default_factory=list)
 
     def features(self, posts: pd.DataFrame) -> Any:
+        """Return the features of posts of the week that begins now, CSR."""
+        from scipy import sparse
+
         if self.featurizer is None:
             y = np.arange(len(posts), dtype=np.int8) % 2  # hashing and projection ask no labels
             self.featurizer = Featurizer.fit(posts, _COLUMNS, y, _FEATURES)
-        return self.featurizer.transform(posts).csr(_FAMILIES)
+        words = self.featurizer.transform(posts).csr(_FAMILIES)
+        who = self._who(posts)
+        records = np.column_stack([_record(self.labelled, who, name) for name in _RECORDS])
+        return sparse.hstack([words, sparse.csr_matrix(records)]).tocsr()
+
+    def _who(self, posts: pd.DataFrame) -> pd.DataFrame:
+        address = self.addresses[posts["account_id"].to_numpy()]
+        return posts[["post_id", "account_id", "language"]].assign(address=address)
 
     def add(self, week: Week, matrix: Any) -> None:
         """Take in a week's labels, of its own posts and of earlier ones."""
         from scipy import sparse
 
-        known = week.posts[["post_id", "text", "place", "account_age_days", "language"]]
-        known = known.assign(week=week.number, quarter=week.number // 13)
+        known = self._who(week.posts).assign(week=week.number, quarter=week.number // 13)
         self._recent = [*self._recent[-9:], (known, matrix)]
         told = training_labels(week)
         for posts, features in self._recent:
@@ -124,15 +144,15 @@ class Archive:
         weight = chosen["label_source"].map(_TRUST).to_numpy(np.float64)
         # By fortnights: a campaign posts the same few scripts for days.
         fold = (chosen["week"].to_numpy() // 2) % _FOLDS
-        unseen = np.empty(len(y))
+        unseen, models = np.empty(len(y)), [self._fit(X, y, weight, settings)]
         for held in range(_FOLDS):
             inside = fold != held
-            model = self._fit(X[inside], y[inside], weight[inside], settings)
-            unseen[~inside] = _scores(model, X[~inside])
+            models.append(self._fit(X[inside], y[inside], weight[inside], settings))
+            unseen[~inside] = _mean_scores(models[-1:], X[~inside])
         fair = ((chosen["label_source"] == "audit") & (chosen["week"] > week - 4)).to_numpy()
         quality = float(average_precision_score(y[fair], unseen[fair])) if y[fair].any() else 0.0
         return Learnt(
-            model=self._fit(X, y, weight, settings),
+            models=tuple(models),
             unseen_scores=pd.Series(unseen, index=chosen["post_id"].to_numpy()),
             settings=settings,
             week=week,
@@ -142,7 +162,7 @@ class Archive:
     def search(self, week: int, *, recent_weeks: int, rows: int) -> Learnt:
         """Fit every setting and keep the one that ranks recent audited rows best."""
         tried: Sequence[Settings] = [
-            Settings(C=C, memory_share=share) for C in (8.0, 30.0) for share in (0.25, 0.6)
+            Settings(C=C, memory_share=share) for C in (8.0, 30.0) for share in (0.5, 0.75)
         ]
         found = [self.learn(week, s, recent_weeks=recent_weeks, rows=rows) for s in tried]
         return max(found, key=lambda learnt: learnt.quality)
@@ -176,8 +196,29 @@ class Archive:
 
     def _fit(self, X: Any, y: Any, weight: Floats, settings: Settings) -> LogisticModel:
         self.fits += 1
-        return LogisticModel(settings.C, False, _FAMILIES).fit(_Matrix(X), y, weight)  # type: ignore[arg-type]
+        model = LogisticModel(settings.C, False, _FAMILIES, columns=_TERMS)
+        return model.fit(_Matrix(X), y, weight)  # type: ignore[arg-type]
+
+
+def _mean_scores(models: Sequence[LogisticModel], matrix: Any) -> Floats:
+    """Return the probabilities of mean log-odds; of several, half is the first one's."""
+    odds = [np.log(p / (1 - p)) for p in (_scores(m, matrix) for m in models)]
+    rest = np.mean(odds[1:], axis=0) if len(odds) > 1 else odds[0]
+    return np.asarray(1 / (1 + np.exp(-(odds[0] + rest) / 2)))
 
 
 def _scores(model: LogisticModel, matrix: Any) -> Floats:
-    return np.asarray(model.predict_proba(_Matrix(matrix))[:, 1])  # type: ignore[arg-type]
+    found = np.asarray(model.predict_proba(_Matrix(matrix))[:, 1])  # type: ignore[arg-type]
+    return np.clip(found, 1e-12, 1 - 1e-12)
+
+
+def _record(labelled: pd.DataFrame, who: pd.DataFrame, name: str) -> Floats:
+    """Return the record of each author or address, 0 for one without labels."""
+    violating, harmless = _ASSUMED
+    if not len(labelled):
+        return np.zeros(len(who))
+    known = labelled.groupby(name)["label"].agg(["sum", "count"])
+    found = known.reindex(who[name].to_numpy()).fillna(0.0)
+    right = found["sum"].to_numpy(np.float64)
+    odds = (right + violating) / (found["count"].to_numpy(np.float64) - right + harmless)
+    return np.asarray(_RECORD_SCALE * np.log(odds * harmless / violating))

@@ -8,13 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from year_model import Archive, Floats, Learnt, Settings
+from year_model import Archive, Floats, Learnt
 
 from tidegate.config import MonitorConfig, PolicyConfig, TriggerConfig
 from tidegate.errors import Conflict
-from tidegate.evaluation.crossfit import Rows
-from tidegate.evaluation.objectives import Choice, choose
-from tidegate.evaluation.prior_shift import estimate_prior_shift
+from tidegate.evaluation.next_window import next_window_threshold
 from tidegate.evaluation.sequential import difference_above, is_shown, share_above
 from tidegate.evaluation.threshold import empirical_threshold
 from tidegate.monitoring.detection import check_level, detect_drift
@@ -22,12 +20,14 @@ from tidegate.monitoring.open_tests import OpenTests
 from tidegate.monitoring.trigger import ended, pull, settled
 from tidegate.records import COMPONENT_PREFIX, SCORE, RemedyRequest, Signal, TriggerState
 
+Flags = npt.NDArray[np.bool_]
+
 NEVER = float("inf")
-_EVIDENCE_WEEKS, _RECENT_WEEKS, _ROWS = 10, 8, 4500
-#: Of a share of flagged posts: a threshold that would change it by less is left alone.
-_WORTH = 0.05
+RECENT_WEEKS, ROWS, _EVIDENCE_WEEKS = 8, 18_000, 10
+#: The loop reads older labels too, and trusts them half as much after so many weeks.
+_MEMORY_WEEKS, _HALF_LIFE_WEEKS = 20, 8.0
+_LATEST_DAYS = 3.0
 _DRIFT_ROWS = 1000
-_PREVALENCE_WEEKS = 2
 
 
 @dataclass
@@ -52,6 +52,8 @@ class Policy(Protocol):
     tally: Tally
     archive: Archive
 
+    def flags(self, posts: pd.DataFrame, scores: Floats) -> Flags: ...
+
     def after(self, week: int, posts: pd.DataFrame, matrix: Any, scores: Floats) -> None: ...
 
 
@@ -62,7 +64,11 @@ class Scheduled:
         self, archive: Archive, policy: PolicyConfig, week: int, every: int | None
     ) -> None:
         self.archive, self.policy, self.every, self.tally = archive, policy, every, Tally()
-        self._retrain(week)
+        self.learnt = archive.first
+        self._rederive(week)
+
+    def flags(self, posts: pd.DataFrame, scores: Floats) -> Flags:
+        return np.asarray(scores >= self.threshold)
 
     def after(self, week: int, posts: pd.DataFrame, matrix: Any, scores: Floats) -> None:
         if self.every is not None and (week - self.learnt.week) >= self.every:
@@ -70,7 +76,11 @@ class Scheduled:
             self.tally.refreshes += 1
 
     def _retrain(self, week: int) -> None:
-        self.learnt = self.archive.learn(week, Settings(), recent_weeks=_RECENT_WEEKS, rows=_ROWS)
+        settings = self.archive.first.settings
+        self.learnt = self.archive.learn(week, settings, recent_weeks=RECENT_WEEKS, rows=ROWS)
+        self._rederive(week)
+
+    def _rederive(self, week: int) -> None:
         rows = self.archive.evidence(self.learnt, range(week - _EVIDENCE_WEEKS + 1, week + 1))
         found = empirical_threshold(
             rows["score"], rows["label"], min_precision=self.policy.min_precision
@@ -110,15 +120,37 @@ class Loop:
         self.monitor = MonitorConfig(
             engine="open", window_days=7.0, scales=(1,), max_rows=500, seed=seed
         )
-        # In a simulation there is nobody to page, so that retrains in vain go on.
+        # No retrain follows another within a fortnight. In a simulation there is nobody to page,
+        # so that retrains in vain go on.
         self.trigger = TriggerConfig(
-            new_labels=new_labels, refresh_rest_hours=13 * 24.0, page_after=1000
+            new_labels=new_labels, cooldown_hours=13 * 24.0, page_after=1000
         )
         self.store, self.journal = InMemory(), list[str]()
-        self.settings, self.threshold = Settings(), NEVER
+        self.settings, self.threshold = archive.first.settings, NEVER
         self._reference: pd.DataFrame | None = None
-        self.learnt = self._learnt(week, full=True)
-        self._rederive(week)
+        self.learnt, self.labels_learnt = archive.first, len(archive.labelled)
+        self._read(week)
+
+    def flags(self, posts: pd.DataFrame, scores: Floats) -> Flags:
+        """Decide day by day, with a threshold renewed from the scores of the days before."""
+        day = posts["created_at"].dt.floor("D").to_numpy()
+        flagged = np.zeros(len(posts), dtype=np.bool_)
+        score, label = (self._rows[name].to_numpy(np.float64) for name in ("score", "label"))
+        known = self.archive.latest_scores(self.learnt, 1)[0]
+        enough = round(len(known) * _LATEST_DAYS / 7)
+        for today in np.unique(day):
+            before = np.concatenate([known, scores[day < today]])
+            found = next_window_threshold(
+                (score, label, self._trust),
+                before[-enough:],
+                upcoming=len(known),
+                min_precision=self.policy.min_precision,
+                confidence=self.policy.confidence,
+            )
+            self.threshold = found.threshold
+            self.tally.threshold_updates += 1
+            flagged[day == today] = scores[day == today] >= self.threshold
+        return flagged
 
     def after(self, week: int, posts: pd.DataFrame, matrix: Any, scores: Floats) -> None:
         """Look at the week, ask the trigger, and do what it says."""
@@ -146,22 +178,20 @@ class Loop:
                 chosen = np.flatnonzero(fresh)
                 rescored = self.learnt.score(matrix[chosen])
                 self._reference = self._watched(posts.iloc[chosen], rescored)
-            else:
-                self.tally.threshold_updates += 1
-            self._rederive(week)
             assert self.store.state is not None
             self.store.state = ended(self.store.state, request.name, replaced_model=trained)
 
         pull(self.store, "year", signals, self.clock(week), self.trigger, act)
+        self._read(week)
 
     def _signals(self, week: int, watched: pd.DataFrame, scores: Floats) -> list[Signal]:
-        rows = self._evidence(week)
+        self._read(week)
         found: list[Signal] = []
 
         def notice(cause: Any, says: str) -> None:
             found.append(Signal(model="year", window=f"week-{week}", cause=cause, says=says))
 
-        self._labelled(week, rows, notice)
+        self._labelled(self._rows, notice)
         report = detect_drift(
             self._reference,
             watched,
@@ -176,19 +206,9 @@ class Loop:
         fresh = len(self.archive.labelled) - self.labels_learnt
         if self.trigger.new_labels is not None and fresh >= self.trigger.new_labels:
             notice("new_labels", f"{fresh} labels since the last training")
-        chosen = self._certified(rows)
-        if self._is_other(chosen.threshold, rows):
-            shift = estimate_prior_shift(
-                rows["score"], rows["label"], scores, confidence=self.policy.confidence
-            )
-            low, high = shift.interval
-            if low <= shift.reference_prevalence <= high:
-                notice("stale_threshold", "the latest labels certify another threshold")
-            else:
-                notice("prior_shift", f"prevalence {shift.prevalence:.3f} in {low:.3f}..{high:.3f}")
         return found
 
-    def _labelled(self, week: int, rows: pd.DataFrame, notice: Callable[[str, str], None]) -> None:
+    def _labelled(self, rows: pd.DataFrame, notice: Callable[[str, str], None]) -> None:
         """Hold the labels since the release against those that it was judged by."""
         new = rows[rows["week"] > self.learnt.week]
         flagged = new["score"] >= self.threshold
@@ -207,44 +227,17 @@ class Loop:
     def _learnt(self, week: int, *, full: bool) -> Learnt:
         self.labels_learnt = len(self.archive.labelled)
         if full:
-            learnt = self.archive.search(week, recent_weeks=_RECENT_WEEKS, rows=_ROWS)
+            learnt = self.archive.search(week, recent_weeks=RECENT_WEEKS, rows=ROWS)
             self.settings = learnt.settings
             return learnt
-        return self.archive.learn(week, self.settings, recent_weeks=_RECENT_WEEKS, rows=_ROWS)
+        return self.archive.learn(week, self.settings, recent_weeks=RECENT_WEEKS, rows=ROWS)
 
-    def _certified(self, rows: pd.DataFrame) -> Choice:
-        """Choose the threshold that keeps the floor at the lowest prevalence of the latest weeks.
-
-        Weeks differ by more than chance: campaigns come and go, and authors hide. The labels of
-        the evidence are weeks old; the prevalence is estimated from the latest scores.
-        """
-        shares = [
-            estimate_prior_shift(
-                rows["score"], rows["label"], scores, confidence=self.policy.confidence
-            ).prevalence
-            for scores in self.archive.latest_scores(self.learnt, _PREVALENCE_WEEKS)
-        ]
-        least = min(shares)
-        there = self.policy.model_copy(update={"prevalence": max(least, 1e-4)})
-        return choose(_rows(rows), there)
-
-    def _rederive(self, week: int) -> None:
-        """Put the threshold in service that the latest evidence certifies."""
-        found = self._certified(self._evidence(week))
-        if found.threshold is not None:
-            self.threshold = found.threshold.value
-        else:
-            self.threshold = NEVER if found.best is None else found.best.threshold
-
-    def _is_other(self, found: Any, rows: pd.DataFrame) -> bool:
-        if found is None:
-            return False
-        now = (rows["score"] >= self.threshold).sum()
-        then = (rows["score"] >= found.value).sum()
-        return bool(abs(int(then) - int(now)) > _WORTH * max(1, int(now)))
-
-    def _evidence(self, week: int) -> pd.DataFrame:
-        return self.archive.evidence(self.learnt, range(week - _EVIDENCE_WEEKS + 1, week + 1))
+    def _read(self, week: int) -> None:
+        """Take in the labels so far: how violating and harmless posts score."""
+        weeks = range(week - _MEMORY_WEEKS + 1, week + 1)
+        self._rows = self.archive.evidence(self.learnt, weeks)
+        age = week - self._rows["week"].to_numpy(np.float64)
+        self._trust = np.asarray(0.5 ** (age / _HALF_LIFE_WEEKS))
 
     def _watched(self, posts: pd.DataFrame, scores: Floats) -> pd.DataFrame:
         """Return what drift is looked for in, of an even sample of a week's posts."""
@@ -255,8 +248,3 @@ class Loop:
         frame = pd.DataFrame(projected.astype(np.float64), columns=names)
         frame[SCORE] = scores[chosen]
         return frame
-
-
-def _rows(rows: pd.DataFrame) -> Rows:
-    label: npt.NDArray[np.int8] = rows["label"].to_numpy()
-    return rows["score"].to_numpy(np.float64), label.astype(np.float64), np.ones(len(rows))

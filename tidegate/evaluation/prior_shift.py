@@ -15,7 +15,7 @@ Garg, Wu, Balakrishnan and Lipton, "A unified view of label shift estimation", N
 (binned scores).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -73,21 +73,9 @@ def estimate_prior_shift(
         If the reference lacks a class, the window is empty, or a score is not finite.
     """
     check_open_share("confidence", confidence, example="0.95")
-    reference, truth = np.asarray(scores, np.float64), np.asarray(labels) == 1
-    seen = np.asarray(window, np.float64)
-    trust = np.ones(reference.size) if weights is None else np.asarray(weights, np.float64)
-    if not (trust[truth].sum() > 0 and trust[~truth].sum() > 0):
-        raise ValueError("the reference must hold violating and harmless rows; take a larger one")
-    if seen.size == 0:
-        raise ValueError("the window holds no scores; take a longer window")
-    if not (np.isfinite(reference).all() and np.isfinite(seen).all()):
-        raise ValueError("scores must be finite; mend the model or leave such rows out")
-    edges = _edges(reference, truth)
-    sides = [_histogram(reference[side], trust[side], edges) for side in (truth, ~truth)]
-    counts = np.bincount(np.searchsorted(edges, seen, side="right"), minlength=edges.size + 1)
-    violating, harmless = (side / side.sum() for side in sides)
+    reference, truth, seen, trust = _checked(scores, labels, window, weights)
+    sides, violating, harmless, counts, share = _mixture(reference, truth, seen, trust)
     rows = [max(1, round(float(side.sum()))) for side in sides]
-    share = float(_mixture_share(violating, harmless, counts[None, :].astype(np.float64))[0])
     rng = np.random.default_rng(seed)
 
     def redrawn(window_shares: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -116,6 +104,24 @@ def estimate_prior_shift(
         rows=int(seen.size),
         confidence=confidence,
     )
+
+
+def mixture_prevalence(
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    window: npt.ArrayLike,
+    *,
+    weights: npt.ArrayLike | None = None,
+) -> float:
+    """Return a window's prevalence alone, as `estimate_prior_shift` estimates it.
+
+    Raises
+    ------
+    ValueError
+        As there.
+    """
+    reference, truth, seen, trust = _checked(scores, labels, window, weights)
+    return _mixture(reference, truth, seen, trust).share
 
 
 def offer_threshold(
@@ -162,6 +168,45 @@ def offer_threshold(
         offered=new,
         best_reachable=chosen.best,
     )
+
+
+class _Mixture(NamedTuple):
+    """A window's counts a bin, and the mixture of the reference's classes nearest to them."""
+
+    sides: list[FloatArray]
+    violating: FloatArray
+    harmless: FloatArray
+    counts: npt.NDArray[np.int64]
+    share: float
+
+
+def _checked(
+    scores: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    window: npt.ArrayLike,
+    weights: npt.ArrayLike | None,
+) -> tuple[FloatArray, npt.NDArray[np.bool_], FloatArray, FloatArray]:
+    reference, truth = np.asarray(scores, np.float64), np.asarray(labels) == 1
+    seen = np.asarray(window, np.float64)
+    trust = np.ones(reference.size) if weights is None else np.asarray(weights, np.float64)
+    if not (trust[truth].sum() > 0 and trust[~truth].sum() > 0):
+        raise ValueError("the reference must hold violating and harmless rows; take a larger one")
+    if seen.size == 0:
+        raise ValueError("the window holds no scores; take a longer window")
+    if not (np.isfinite(reference).all() and np.isfinite(seen).all()):
+        raise ValueError("scores must be finite; mend the model or leave such rows out")
+    return reference, truth, seen, trust
+
+
+def _mixture(
+    reference: FloatArray, truth: npt.NDArray[np.bool_], seen: FloatArray, trust: FloatArray
+) -> _Mixture:
+    edges = _edges(reference, truth)
+    sides = [_histogram(reference[side], trust[side], edges) for side in (truth, ~truth)]
+    counts = np.bincount(np.searchsorted(edges, seen, side="right"), minlength=edges.size + 1)
+    violating, harmless = (side / side.sum() for side in sides)
+    share = float(_mixture_share(violating, harmless, counts[None, :].astype(np.float64))[0])
+    return _Mixture(sides, violating, harmless, counts, share)
 
 
 def _edges(scores: FloatArray, truth: npt.NDArray[np.bool_]) -> FloatArray:
