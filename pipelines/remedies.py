@@ -23,6 +23,7 @@ from tidegate.rollout.model_store import ModelStore
 
 if TYPE_CHECKING:
     from pipelines.kfp_api import PipelinesApi
+    from tidegate.cluster_api import ClusterApi
     from tidegate.rollout.backend import ReleaseBackend
 
 logger = logging.getLogger(__name__)
@@ -268,6 +269,8 @@ class OnCluster:
         What it says.
     api : PipelinesApi
         Where runs are started.
+    cluster : ClusterApi
+        Where releases are begun.
     models : ModelStore
         The workspace's, so far as it can be reached from here.
     allow_unpinned : bool
@@ -279,18 +282,20 @@ class OnCluster:
         config: Path,
         settings: RunConfig,
         api: "PipelinesApi",
+        cluster: "ClusterApi",
         models: ModelStore,
         *,
         allow_unpinned: bool = False,
     ) -> None:
-        self._config, self._settings, self._api = config, settings, api
+        self._config, self._settings = config, settings
+        self._api, self._cluster = api, cluster
         self._allow_unpinned, self.models = allow_unpinned, models
 
     def backend(self) -> "ReleaseBackend":
         """Return the InferenceService's, which the release controller steps."""
         from tidegate.rollout.kserve_backend import KServeBackend
 
-        return KServeBackend(self._settings, store=self.models)
+        return KServeBackend(self._settings, store=self.models, api=self._cluster)
 
     def retrain(self, request: RemedyRequest) -> End | None:
         """Start the run unless one of this name is there; say how it ended."""

@@ -12,10 +12,13 @@ from tidegate.errors import BadInput, Conflict
 
 if TYPE_CHECKING:
     from pipelines.remedies import Place
+    from tidegate.cluster_api import ClusterApi
     from tidegate.config import RunConfig
     from tidegate.monitoring.trigger import TriggerStore
     from tidegate.records import Signal, TriggerState, TriggerVerdict
 
+#: How long a call goes on asking an API server that does not answer.
+_PATIENCE_SECONDS = 30.0
 STATES = Path("runs") / ".tidegate" / "triggers"
 
 ConfigFile = Annotated[Path, typer.Argument(help="YAML configuration of the model")]
@@ -68,7 +71,8 @@ def trigger(
         raise BadInput(looks[0], "only looks", "leave --retrain and --signals out")
     on_cluster = known_endpoint(settings, endpoint) is not None
     try:
-        store = _store(settings, on_cluster=on_cluster)
+        cluster = _cluster() if on_cluster else None
+        store = _store(settings, cluster)
         state = _state_of(settings, store)
         if looks:
             _show(state, log=log)
@@ -77,7 +81,7 @@ def trigger(
         if retrain is not None:
             signals.append(_by_hand(settings.name, retrain, why))
         place: Place
-        if on_cluster:
+        if cluster is not None:
             from pipelines.placement import WORKSPACE
             from pipelines.remedies import OnCluster
             from tidegate.rollout.model_store import ModelStore
@@ -87,6 +91,7 @@ def trigger(
                 config,
                 settings,
                 connect(settings, endpoint, timeout_seconds),
+                cluster,
                 ModelStore(Path(settings.rollout.model_store or own)),
                 allow_unpinned=allow_unpinned,
             )
@@ -157,17 +162,22 @@ def _tell(store: "TriggerStore", verdict: "TriggerVerdict") -> None:
         typer.echo(f"warning: nobody took the page {request.name}: {request.says}", err=True)
 
 
-def _store(settings: "RunConfig", *, on_cluster: bool) -> "TriggerStore":
+def _cluster() -> "ClusterApi":
     from tidegate.cluster_api import ClusterApi, load_configuration
+
+    mend = "run it in a pod of the cluster, or name a kubeconfig in KUBECONFIG"
+    return ClusterApi(
+        lambda: load_configuration("trigger", mend), patience_seconds=_PATIENCE_SECONDS
+    )
+
+
+def _store(settings: "RunConfig", cluster: "ClusterApi | None") -> "TriggerStore":
     from tidegate.monitoring.trigger_store import ConfigMapStore, FileStore
 
-    if not on_cluster:
+    if cluster is None:
         return FileStore(STATES / f"{settings.name}.json")
-    mend = "run it in a pod of the cluster, or name a kubeconfig in KUBECONFIG"
-    api = ClusterApi(lambda: load_configuration("trigger", mend), patience_seconds=30.0)
-    return ConfigMapStore(
-        api, settings.cluster.namespace, f"{settings.cluster.service.name}-trigger"
-    )
+    name = f"{settings.cluster.service.name}-trigger"
+    return ConfigMapStore(cluster, settings.cluster.namespace, name)
 
 
 def _state_of(settings: "RunConfig", store: "TriggerStore") -> "TriggerState":

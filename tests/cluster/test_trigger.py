@@ -1,17 +1,26 @@
 """`tidegate trigger` where retrains run on Kubeflow Pipelines and its memory is a ConfigMap."""
 
 import json
+from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines import remedies
 from tests.cluster.fake_kfp import Fault as KfpFault
 from tests.cluster.fake_kfp import only
 from tests.fake_kubernetes import FakeKubernetes, Fault
+from tests.toy_bundle import write_toy_bundle
+from tests.unit.test_watch import COLUMNS, posts
 from tidegate import cluster_api
 from tidegate.config import RunConfig
-from tidegate.records import Signal, TriggerState
+from tidegate.evaluation.prior_shift import estimate_prior_shift
+from tidegate.models.bundle import DRIFT_REFERENCE, load_bundle, with_decision_rule
+from tidegate.records import ReleaseState, Signal, TriggerState
+from tidegate.rollout.model_store import ModelStore
+from tidegate.store import read_table
 
+CRON_JOB = Path(__file__).parents[2] / "manifests" / "components" / "trigger" / "cron-job.yaml"
 DONE = dict.fromkeys(
     ("plan", "ingest", "validate", "featurize", "search", "assemble", "evaluate", "report"),
     "SUCCEEDED",
@@ -186,4 +195,69 @@ def test_a_threshold_update_out_of_the_workspaces_reach_is_refused_and_stays_due
     said = trigger.refused("--signals", noticed(tmp_path, "prior_shift"))
     assert "run the trigger where rollout.model_store is" in said
     assert remembered(kubernetes).running.remedy == "threshold_update"
+    assert kfp.runs == []
+
+
+def test_the_cron_job_acts_on_what_the_monitor_left_in_the_workspace(
+    kfp, kubernetes, tidegate, config, tmp_path, monkeypatch
+):
+    path = config(data=DATA, rollout={"model_store": "/workspace/models"})
+    home = tmp_path / "workspace" / "monitor" / "posts"
+    home.mkdir(parents=True)
+    noticed(home, "concept_drift")
+    [job] = yaml.safe_load_all(CRON_JOB.read_text())
+    [container] = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    [variable] = container["env"]
+    monkeypatch.setenv(variable["name"], kfp.address)
+    places = {"/etc/tidegate/config.yaml": path, "/workspace": tmp_path / "workspace"}
+    assert container["command"][:3] == ["python", "-m", "pipelines.cli"]
+    words = [*container["command"][3:], *container["args"]]
+    code, said, _ = tidegate(*(places.get(word, word) for word in words), endpoint="")
+    assert code == 0
+    assert "full_retrain for concept_drift" in said
+    assert len(kfp.runs) == 1
+
+
+def test_a_new_threshold_is_a_release_that_the_controller_steps(
+    kfp, kubernetes, tidegate, config, tmp_path
+):
+    made = tmp_path / "made"
+    made.mkdir()
+    shape = {"columns": COLUMNS, "max_rows": 900, "components": 3}
+    write_toy_bundle(made, train=posts(200, seed=0), norm=posts(900, seed=1), **shape)
+    models = ModelStore(tmp_path / "workspace" / "models")
+    with_decision_rule(
+        made / "bundle", made / "served", threshold=0.4, min_precision=0.8, confidence=0.95
+    )
+    models.release(made / "served", run_digest="r")
+    before = models.current("toy").version
+    service = {"metadata": {"name": "moderation", "namespace": "tidegate"}, "spec": {}}
+    service |= {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService"}
+    kubernetes.put("inferenceservices", service, "serving.kserve.io")
+    reference = read_table(made / "bundle" / DRIFT_REFERENCE)
+    shift = estimate_prior_shift(
+        reference["score"],
+        reference["label"],
+        load_bundle(made / "served").score(posts(800, seed=7, prevalence=0.2)[0]),
+        confidence=0.95,
+    )
+    signal = Signal(
+        model="toy",
+        window="2026-01-04T00:00:00+00:00",
+        cause="prior_shift",
+        says="fewer violate",
+        evidence={"bundle_version": before, "prior": shift.model_dump(mode="json")},
+    )
+    (tmp_path / "signals.json").write_text(json.dumps([signal.model_dump(mode="json")]))
+    path = config(name="toy", data=DATA, policy={"min_precision": 0.8})
+    words = ("trigger", path, "--workspace", tmp_path / "workspace")
+    code, said, _ = tidegate(*words, "--signals", tmp_path / "signals.json")
+    assert code == 0
+    assert "has begun" in said
+    states = {c["metadata"]["name"]: c["data"]["state"] for c in kubernetes.of("configmaps")}
+    release = ReleaseState.model_validate_json(states["moderation-release"])
+    assert (release.baseline, release.phase, release.step) == (before, "progressing", 0)
+    assert release.candidate in models.versions("toy")
+    assert models.current("toy").version == before
+    assert TriggerState.model_validate_json(states["moderation-trigger"]).running is None
     assert kfp.runs == []
