@@ -21,7 +21,10 @@ from tidegate.doctor.rights import PIPELINE_RIGHTS
 
 pytestmark = [needs_kubectl, pytest.mark.usefixtures("namespace")]
 
-ACCOUNTS = ("tidegate-pipeline", "tidegate-trial", "tidegate-serving", "tidegate-monitor")
+ACCOUNTS = (
+    *("tidegate-pipeline", "tidegate-trial", "tidegate-serving", "tidegate-monitor"),
+    "tidegate-log-receiver",
+)
 CONFIG = RunConfig.model_validate(
     {
         "name": "posts",
@@ -67,7 +70,7 @@ def test_the_doctor_finds_the_namespace_ready_for_whoever_may_impersonate(server
     monkeypatch.setenv("KUBECONFIG", server.kubeconfig)
     found = {finding.name: finding.status for finding in check_cluster(CONFIG)}
     expected = ("kubernetes", "pod security", "pod defaults", "katib label", "service account")
-    assert {found[name] for name in (*expected, "rights", "quota")} == {"ok"}
+    assert {found[name] for name in (*expected, "rights", "release rights", "quota")} == {"ok"}
 
 
 def test_the_doctor_in_a_step_asks_for_its_own_rights(server):
