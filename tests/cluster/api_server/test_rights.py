@@ -27,6 +27,7 @@ ACCOUNTS = (
     "tidegate-trial",
     "tidegate-serving",
     "tidegate-monitor",
+    "tidegate-log-receiver",
 )
 CONFIG = RunConfig.model_validate(
     {
