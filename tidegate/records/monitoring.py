@@ -120,6 +120,7 @@ class Diagnosis(Record):
     expected: ExpectedQuality | None = None
     labelled: LabelledQuality | None = None
     offer: ThresholdOffer | None = None
+    next_window: OperatingPoint | None = None
 
 
 class LeftOut(Record):
