@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.toy_bundle import write_toy_bundle
-from tidegate.config import MonitorConfig, PolicyConfig
+from tidegate.config import MonitorConfig, OnlineConfig, PolicyConfig
 from tidegate.errors import BadInput
 from tidegate.models.bundle import DRIFT_REFERENCE, load_bundle
 from tidegate.monitoring.watch import PAGE, REPORT, STATE, check_log, signals_from
@@ -17,7 +17,13 @@ from tidegate.store import read_record
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
-CONFIG = MonitorConfig(engine="open", scales=(1, 2), max_rows=100, false_alarms_per_year=0.5)
+CONFIG = MonitorConfig(
+    engine="open",
+    scales=(1, 2),
+    max_rows=100,
+    false_alarms_per_year=0.5,
+    online=OnlineConfig(detectors=()),
+)
 COLUMNS = (
     Column(name="text", kind="text"),
     Column(name="age", kind="numeric"),

@@ -18,6 +18,7 @@ _BATCH = 200
 # sure not to reach any level that is asked for here.
 _ENOUGH_AS_FAR = 20
 _FOLDS = 2
+_LEAST_VARIANCE = 1e-6
 
 
 class OpenTests:
@@ -111,3 +112,17 @@ class OpenTests:
             weights += np.abs(model.coef_[0]) / _FOLDS
         p_value = min(1.0, _FOLDS * min(p_values))
         return Found(p_value, float(np.mean(areas)) - 0.5), weights
+
+    def spot_the_diff(self, before: Values, after: Values) -> tuple[Found, Values]:
+        """Nearness to a place learned on one half, a rank test of it on the other, both ways."""
+        from tidegate.monitoring.spotting import held_out_test
+
+        return held_out_test(before, after, seed=self._seed)
+
+    def outlyingness(self, norm: Values, rows: Values) -> Values:
+        """Distance from the norm's mean by its covariance (Mahalanobis)."""
+        centre = norm.mean(axis=0)
+        sizes, directions = np.linalg.eigh(np.atleast_2d(np.cov(norm, rowvar=False)))
+        varying = sizes > _LEAST_VARIANCE
+        scale = directions[:, varying] / np.sqrt(sizes[varying])
+        return np.asarray(np.linalg.norm((rows - centre) @ scale, axis=1))

@@ -15,7 +15,9 @@ from tidegate.errors import BadInput
 from tidegate.monitoring.check import compare_tables
 from tidegate.monitoring.detection import check_level
 from tidegate.monitoring.diagnosis import diagnose, estimate_mix, signals_of
+from tidegate.monitoring.log_stream import read_stream
 from tidegate.monitoring.metrics import metrics_text
+from tidegate.monitoring.online_state import read_online_state
 from tidegate.monitoring.page import monitor_page
 from tidegate.monitoring.reference import matching_rows
 from tidegate.monitoring.schedule import due_windows, read_state
@@ -33,6 +35,7 @@ from tidegate.records import (
 from tidegate.store import write_record, write_table, write_text
 
 REPORT, PAGE, METRICS, STATE = "drift.json", "drift.html", "drift.prom", "state.json"
+ONLINE = "online.json"
 _REMEMBERED = 800
 
 
@@ -94,6 +97,16 @@ def check_log(
     for end in due.ends:
         assert due.begun_at is not None
         checks += monitor.checks(end, due.begun_at, known)
+    stream = read_stream(
+        bundle,
+        reference,
+        log_uri,
+        read_online_state(out / ONLINE),
+        due.begun_at if state is None else datetime.fromisoformat(state.done_until),
+        now=now,
+        config=config,
+        python=python,
+    )
     done = due.ends[-1].isoformat() if due.ends else None if state is None else state.done_until
     version = bundle.manifest.version
     history = (*(() if state is None else state.history), *checks)[-_REMEMBERED:]
@@ -104,11 +117,14 @@ def check_log(
         done_until=done,
         says=due.says,
         checks=tuple(checks),
+        online=None if stream is None else stream.reading,
     )
     out.mkdir(parents=True, exist_ok=True)
     write_record(out / REPORT, report)
     write_text(out / PAGE, monitor_page(report, history, policy))
     write_text(out / METRICS, metrics_text(report, history))
+    if stream is not None and stream.state is not None:
+        write_record(out / ONLINE, stream.state)
     if done is not None and due.begun_at is not None:
         remembered = MonitorState(
             bundle_version=version,

@@ -10,6 +10,8 @@ from tidegate.records.threshold import OperatingPoint, Threshold
 #: What the name of a watched column begins with says what it holds (`tidegate.models.watched`).
 COMPONENT_PREFIX, NUMBER_PREFIX, CATEGORY_PREFIX = "component_", "number_", "category_"
 SCORE = "score"
+#: Hours from a post to its label; a table of these alone is watched, see `label_delay`.
+LABEL_DELAY = "label_delay"
 
 
 class DriftTest(Record):
@@ -157,6 +159,52 @@ class WindowCheck(Record):
     diagnosis: Diagnosis | None = None
 
 
+class OnlineStream(Record):
+    """What one online detector follows, where it alarms, and the rows since it began anew."""
+
+    detector: Literal["mmd", "cvm", "fet"]
+    feature: str
+    threshold: float
+    run_rows: float
+    rows: int = 0
+
+
+class OnlineAlarm(Record):
+    """An online detector's alarm at a row; `rows` were read since its last one."""
+
+    detector: Literal["mmd", "cvm", "fet"]
+    feature: str
+    at: str
+    rows: int
+    statistic: float
+    threshold: float
+
+
+class OnlineState(Record):
+    """What the online detectors remember: up to where they have read, and the latest rows.
+
+    `latest` holds what they see of these rows, see `tidegate.monitoring.online`.
+    """
+
+    bundle_version: str
+    settings_digest: str
+    read_until: str
+    rows: int
+    streams: tuple[OnlineStream, ...]
+    latest: Mapping[str, tuple[tuple[float, ...], ...]]
+    alarms: tuple[OnlineAlarm, ...] = ()
+
+
+class OnlineReading(Record):
+    """What the online detectors read in one call, and their alarms."""
+
+    read_until: str | None
+    rows: int
+    expected_run_rows: float
+    says: str
+    alarms: tuple[OnlineAlarm, ...] = ()
+
+
 class MonitorState(Record):
     """What a monitor remembers between calls: the end of the last window done, and its checks."""
 
@@ -176,3 +224,4 @@ class MonitorReport(Record):
     done_until: str | None
     says: str
     checks: tuple[WindowCheck, ...]
+    online: OnlineReading | None = None
