@@ -18,7 +18,9 @@ from tidegate.records import OnlineAlarm, OnlineStream
 
 Values = npt.NDArray[np.float64]
 
-_STREAMS, _LENGTH, _AT_ONCE, _BLOCK = 300, 1000, 50, 500
+_LENGTH, _AT_ONCE, _BLOCK = 1000, 50, 500
+# Simulated rows: as many as give this many false alarms, between these bounds.
+_ALARMS, _FEWEST, _MOST = 80, 100_000, 1_000_000
 _MORE, _LESS = " more", " less"
 
 
@@ -196,7 +198,8 @@ def _simulated(
 ) -> Iterator[Values]:
     """Return statistics of streams without change, shape (streams, rows), some at a time."""
     windows, n = config.window_rows, view.rows
-    for _ in range(_STREAMS // _AT_ONCE):
+    simulated = min(max(_ALARMS * stream.run_rows, _FEWEST), _MOST)
+    for _ in range(round(simulated / (_LENGTH * _AT_ONCE))):
         shape = (_AT_ONCE, _LENGTH)
         if stream.detector == "cvm":
             # Another reference would have been as good: each stream has its own.

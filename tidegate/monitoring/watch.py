@@ -15,6 +15,7 @@ from tidegate.errors import BadInput
 from tidegate.monitoring.check import compare_tables
 from tidegate.monitoring.detection import check_level
 from tidegate.monitoring.diagnosis import diagnose, estimate_mix, signals_of
+from tidegate.monitoring.label_delay import check_label_delay, read_arrivals
 from tidegate.monitoring.log_stream import read_stream
 from tidegate.monitoring.metrics import metrics_text
 from tidegate.monitoring.online_state import read_online_state
@@ -26,6 +27,7 @@ from tidegate.monitoring.window import read_comparable
 from tidegate.records import (
     CATEGORY_PREFIX,
     SCORE,
+    LabelDelay,
     LeftOut,
     MonitorReport,
     MonitorState,
@@ -92,7 +94,8 @@ def check_log(
     state = read_state(out / STATE, config)
     due = due_windows(log_uri, state, now.astimezone(UTC), config)
     known = None if labels is None else read_labels(labels)
-    monitor = _Monitor(bundle, reference, log_uri, config, policy, python)
+    arrivals = None if labels is None else read_arrivals(labels)
+    monitor = _Monitor(bundle, reference, log_uri, config, policy, python, arrivals)
     checks: list[WindowCheck] = []
     for end in due.ends:
         assert due.begun_at is not None
@@ -158,9 +161,11 @@ class _Monitor:
         config: MonitorConfig,
         policy: PolicyConfig,
         python: Path,
+        arrivals: Any,
     ) -> None:
         self._bundle, self._reference, self._log = bundle, reference, log_uri
         self._config, self._policy, self._python = config, policy, python
+        self._arrivals = arrivals
 
     def checks(
         self, end: datetime, begun_at: datetime, labels: tuple[Any, LeftOut] | None
@@ -180,11 +185,31 @@ class _Monitor:
             if segments:
                 level /= 2  # and the segments half of what is left
             whole = (end - scale * length, end, scale)
-            yield self._check(whole, served, labelled, level, None)
+            check = self._check(whole, served, labelled, level, None)
+            if scale == config.scales[0]:
+                delay = self._label_delay(whole[:2], begun_at)
+                check = check.model_copy(update={"label_delay": delay})
+            yield check
             for segment in segments:
                 rows = served.frame[served.frame[config.segment].astype(str) == segment]
                 part = served._replace(frame=rows)
                 yield self._check(whole, part, None, level / len(segments), segment)
+
+    def _label_delay(
+        self, window: tuple[datetime, datetime], begun_at: datetime
+    ) -> LabelDelay | None:
+        if self._arrivals is None:
+            return None
+        return check_label_delay(
+            self._log,
+            self._arrivals,
+            window,
+            begun_at=begun_at,
+            level=check_level(self._config) * len(self._config.scales) / 4,
+            config=self._config,
+            bundle_version=self._bundle.manifest.version,
+            python=self._python,
+        )
 
     def _served(self, since: datetime, until: datetime, *, inputs: bool = True) -> Served:
         return read_served(
@@ -205,6 +230,8 @@ class _Monitor:
         recent = self._served(end - timedelta(days=self._config.label_days), end, inputs=False)
         rows, unknown = labelled_rows(recent.frame, known)
         error = check_level(self._config) * len(self._config.scales) / 2
+        if self._arrivals is not None:
+            error /= 2  # how long labels take has the other half
         return _Labelled(rows, error, left_out.model_copy(update={"unknown_labels": unknown}))
 
     def _segments(self) -> Sequence[str]:

@@ -124,6 +124,16 @@ class Diagnosis(Record):
     offer: ThresholdOffer | None = None
 
 
+class LabelDelay(Record):
+    """Hours from posts to the labels that came in a window, against those of the weeks before."""
+
+    test: DriftTest
+    labels: int
+    reference_labels: int
+    median_hours: float
+    reference_median_hours: float
+
+
 class LeftOut(Record):
     """Rows and labels that a check could not use, counted; the log still holds them."""
 
@@ -157,6 +167,7 @@ class WindowCheck(Record):
     left_out: LeftOut = LeftOut()
     report: DriftReport | None = None
     diagnosis: Diagnosis | None = None
+    label_delay: LabelDelay | None = None
 
 
 class OnlineStream(Record):
