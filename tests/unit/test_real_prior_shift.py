@@ -23,7 +23,7 @@ CHANGE = pd.Timestamp("2002-08-15", tz="UTC")
 POLICY = PolicyConfig(min_precision=0.9, confidence=0.95)
 MONITOR = MonitorConfig(engine="open", window_days=14, scales=(1,))
 COLUMNS = (Column(name="subject", kind="text"), Column(name="body", kind="text"))
-LONGEST, LEARNED, NORM = 800, 700, 1200
+LONGEST, LEARNED, NORM = 1000, 1100, 2000
 
 pytestmark = [
     pytest.mark.real,

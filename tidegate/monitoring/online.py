@@ -21,6 +21,7 @@ Values = npt.NDArray[np.float64]
 _LENGTH, _AT_ONCE, _BLOCK = 1000, 50, 500
 # Simulated rows: as many as give this many false alarms, between these bounds.
 _ALARMS, _FEWEST, _MOST = 80, 100_000, 1_000_000
+_TIES = 1e-3
 _MORE, _LESS = " more", " less"
 
 
@@ -184,12 +185,14 @@ def _threshold(
     """Return where a stream alarms once in `run_rows` rows, if nothing changes."""
     simulated = np.concatenate(list(_simulated(stream, view, config, rng)))
     if stream.detector == "fet":
-        return threshold_for(
+        found = threshold_for(
             stream.run_rows,
             simulated,
             to_line=lambda value: -np.log(max(1 - value, 1e-15)),
             from_line=lambda value: float(1 - np.exp(-value)),
         )
+        # The statistic has few values: one that is as high as this may not alarm by its rounding.
+        return found + max(_TIES * (1 - found), 1e-7)
     return threshold_for(stream.run_rows, simulated)
 
 
