@@ -1,17 +1,23 @@
-"""How fast a large window is checked, and what two other libraries take for it.
+"""Tidegate's drift check beside Evidently's and NannyML's: seconds, memory, and what each finds.
 
-    python benchmarks/drift.py [--rows 100000] [--columns 50] [--engine alibi] [--peers FOLDER]
+    python benchmarks/drift.py [--peers FOLDER] [--rows 100000] [--columns 50] [--windows 200]
 
-`FOLDER/evidently` and `FOLDER/nannyml` are environments of their own, made of
-benchmarks/peers/evidently.txt and nannyml.txt; one that is not there is left out and said so.
-Every tool reads the same two Parquet files, at the same false-alarm rate for a whole window where
-it lets one be set. The last line is one JSON object.
+`FOLDER/evidently` and `FOLDER/nannyml` are environments of their own:
+
+    python -m venv FOLDER/evidently
+    FOLDER/evidently/bin/python -m pip install -r benchmarks/peers/evidently.txt
+
+and nannyml alike; one that is not there is left out and said so. Every tool reads the same files.
+First one large window like the reference and one of which a column moved: seconds and memory of a
+process that does nothing else. Then many small windows: every tool says how strong its evidence
+against each is (its smallest p-value, or its largest statistic over the threshold it chose), and
+its alarm is put where so many of the windows *without* change alarm as `--level` says. What it
+finds of known changes is compared there, at equal false alarms. The last line is one JSON object.
 """
 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,11 +28,23 @@ import numpy as np
 import pandas as pd
 
 HERE = Path(__file__).resolve().parent
-LEVEL = 0.01
-PEERS = ("evidently", "nannyml")
+ENGINES, PEERS = ("open", "alibi"), ("evidently", "nannyml")
+MONITOR_PYTHON = HERE.parent / ".venv-monitor" / "bin" / "python"
+SAME = "no change"
+KINDS = (
+    SAME,
+    "one column by 0.3 of its spread",
+    "all columns by 0.1",
+    "one column half as wide again",
+    "two columns correlated by 0.6",
+    "a tenth more cells missing",
+    "a tenth of rows of a new category",
+    "one row in twenty far out",
+)
+SMALL_COLUMNS, SMALL_ROWS = 10, 500
 
 
-def tables(folder: Path, rows: int, columns: int) -> None:
+def large(folder: Path, rows: int, columns: int) -> None:
     """Write a reference, a window like it, and one of which a column has moved a little."""
     rng = np.random.default_rng(0)
     names = [f"component_{i:02d}" for i in range(columns)]
@@ -38,73 +56,104 @@ def tables(folder: Path, rows: int, columns: int) -> None:
         frame.to_parquet(folder / f"{name}.parquet", index=False)
 
 
+def small(rng: np.random.Generator, rows: int, kind: str) -> pd.DataFrame:
+    """Draw a window with one kind of change."""
+    values = rng.normal(size=(rows, SMALL_COLUMNS))
+    if kind == KINDS[1]:
+        values[:, 3] += 0.3
+    elif kind == KINDS[2]:
+        values += 0.1
+    elif kind == KINDS[3]:
+        values[:, 3] *= 1.5
+    elif kind == KINDS[4]:
+        values[:, 3] = 0.6 * values[:, 2] + 0.8 * values[:, 3]
+    elif kind == KINDS[7]:
+        values[rng.random(rows) < 0.05, 3:6] += 4 * rng.choice([-1, 1])
+    frame = pd.DataFrame(values, columns=[f"component_{i:02d}" for i in range(SMALL_COLUMNS)])
+    frame["score"] = 1 / (1 + np.exp(-2 * values[:, 0]))
+    missing = 0.15 if kind == KINDS[5] else 0.05
+    frame["number_age"] = np.where(rng.random(rows) < missing, np.nan, rng.gamma(2, 10, rows))
+    language = rng.choice(list("abcd"), rows, p=[0.5, 0.3, 0.15, 0.05]).astype(object)
+    new = rng.random(rows) < (0.1 if kind == KINDS[6] else 0.0)
+    frame["category_lang"] = np.where(new, "new", language)
+    return frame
+
+
+def windows(folder: Path, count: int) -> list[str]:
+    """Write a reference and windows, a quarter as many of every change; return their kinds."""
+    rng = np.random.default_rng(1)
+    kinds = [SAME] * count + [k for k in KINDS[1:] for _ in range(max(1, count // 4))]
+    small(rng, 5000, SAME).to_parquet(folder / "norm.parquet", index=False)
+    every = [small(rng, SMALL_ROWS, kind).assign(window=i) for i, kind in enumerate(kinds)]
+    pd.concat(every, ignore_index=True).to_parquet(folder / "windows.parquet", index=False)
+    return kinds
+
+
 def measured(command: list[str]) -> dict[str, object]:
-    """Run a side; return its last line with wall seconds and the largest resident memory."""
+    """Run a side; return its last line with wall seconds."""
     started = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - started
+    env = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=env)
     if done.returncode:
         lines = (done.stderr.strip() or "ended without a word").splitlines()
         return {"skipped": lines[-1][:200]}
-    return {**json.loads(done.stdout.splitlines()[-1]), "seconds": round(seconds, 1)}
+    told = json.loads(done.stdout.splitlines()[-1])
+    return {**told, "seconds": round(time.perf_counter() - started, 1)}
 
 
-def side(folder: Path, engine: str) -> None:
-    """Be Tidegate's side: one check of each window, its seconds and this process's memory."""
-    from tidegate.config import MonitorConfig
-    from tidegate.monitoring.check import compare_tables
-    from tidegate.monitoring.window import read_comparable
+def found_by(evidence: list[float], kinds: list[str], level: float) -> dict[str, float]:
+    """Return the share of windows of each kind that alarm, with so many of no change.
 
-    config = MonitorConfig.model_validate({"engine": engine})
-    python = HERE.parent / ".venv-monitor" / "bin" / "python"
-    found: dict[str, object] = {}
-    for name in ("same", "moved"):
-        started = time.perf_counter()
-        before, after = read_comparable(
-            folder / "reference.parquet", folder / f"{name}.parquet", min_rows=20
-        )
-        report = compare_tables(
-            before, after, bundle_version="b", config=config, python=python, level=LEVEL
-        )
-        found[f"{name}_seconds"] = round(time.perf_counter() - started, 1)
-        found[f"{name}_drifted"] = report.drifted
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    found["peak_gib"] = round(max(usage.ru_maxrss for usage in used) / 2**20, 2)
-    found["cpu_seconds"] = round(sum(usage.ru_utime + usage.ru_stime for usage in used), 1)
-    print(json.dumps(found))
+    The alarm is where at most this share of the unchanged windows lies beyond; evidence that is
+    the same for many of them counts against the tool.
+    """
+    strength, kind = np.array(evidence), np.array(kinds)
+    calm = np.sort(strength[kind == SAME])
+    cut = calm[min(len(calm) - 1, int(np.ceil((1 - level) * len(calm))) - 1)]
+    return {name: float((strength[kind == name] > cut).mean()) for name in KINDS}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=int, default=100_000)
+    parser.add_argument("--rows", type=int, default=100_000, help="of the large window")
     parser.add_argument("--columns", type=int, default=50)
-    parser.add_argument("--engine", choices=["alibi", "open"], action="append")
+    parser.add_argument("--windows", type=int, default=200, help="small ones without change")
+    parser.add_argument("--level", type=float, default=0.05, help="of false alarms")
+    parser.add_argument("--engine", choices=ENGINES, action="append")
     parser.add_argument("--peers", type=Path, help="folder of the peers' environments")
-    parser.add_argument("--side", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    engines = asked.engine or ["open", "alibi"]
-    if asked.side:
-        side(asked.side, engines[0])
-        return
-    found: dict[str, object] = {}
+    sides: dict[str, list[str]] = {}
+    for engine in asked.engine or ENGINES:
+        python = MONITOR_PYTHON if engine == "alibi" else Path(sys.executable)
+        sides[f"tidegate {engine}"] = [str(python), "drift_tidegate_side.py", engine]
+    for peer in PEERS:
+        python = (asked.peers or Path("nowhere")) / peer / "bin" / "python"
+        sides[peer] = [str(python), f"{peer}_side.py"]
+    found: dict[str, dict[str, object]] = {}
     with tempfile.TemporaryDirectory(prefix="drift-benchmark-") as name:
-        folder = Path(name)
-        tables(folder, asked.rows, asked.columns)
-        for engine in engines:
-            command = [sys.executable, str(HERE / "drift.py"), "--engine", engine]
-            found[f"tidegate {engine}"] = measured([*command, "--side", name])
-        for peer in PEERS:
-            python = None if asked.peers is None else asked.peers / peer / "bin" / "python"
-            if python is None or not python.exists():
-                found[peer] = {"skipped": "no environment of it: see --peers"}
+        large(Path(name), asked.rows, asked.columns)
+        kinds = windows(Path(name), asked.windows)
+        for who, (python, script, *more) in sides.items():
+            if not Path(python).exists():
+                found[who] = {"skipped": "no environment of it: see --peers"}
                 continue
-            script = HERE / "peers" / f"{peer}_side.py"
-            found[peer] = measured([str(python), str(script), name, repr(LEVEL)])
+            command = [python, str(HERE / "peers" / script), name]
+            speed = measured([*command, "speed", repr(asked.level), *more])
+            power = measured([*command, "power", repr(asked.level), *more])
+            if isinstance(power.get("evidence"), list):
+                found[who] = {**speed, "found": found_by(power["evidence"], kinds, asked.level)}
+            else:
+                found[who] = {**speed, **power}
+    ran = [who for who in found if "found" in found[who]]
+    print(f"| share of windows that alarm | {' | '.join(ran)} |")
+    print("| --- " * (len(ran) + 1) + "|")
+    for kind in KINDS:
+        shares = [f"{found[who]['found'][kind]:.0%}" for who in ran]
+        print(f"| {kind} | {' | '.join(shares)} |")
     for who, told in found.items():
-        print(f"{who}: {told}")
-    print(
-        json.dumps({"rows": asked.rows, "columns": asked.columns, "cpus": os.cpu_count(), **found})
-    )
+        print(f"{who}: { {k: v for k, v in told.items() if k != 'found'} }")
+    size = {"rows": asked.rows, "columns": asked.columns, "windows": asked.windows}
+    print(json.dumps({**size, "level": asked.level, "cpus": os.cpu_count(), **found}))
 
 
 if __name__ == "__main__":

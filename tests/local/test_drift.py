@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from tests.toy_bundle import write_toy_bundle
-from tidegate.config import MonitorConfig
-from tidegate.monitoring.check import check_drift, compare_window
+from tidegate.config import MonitorConfig, OnlineConfig
+from tidegate.monitoring.check import check_drift, compare_window, step_online
 from tidegate.records import Column, DriftReport
 from tidegate.store import read_record, write_table
 
@@ -125,6 +125,56 @@ def test_a_window_that_moved_has_drifted_and_both_engines_name_what_moved_most(t
         if ours.name not in ("maximum_mean_discrepancy", "classifier"):
             assert ours.distance == pytest.approx(theirs.distance, abs=1e-6)
             assert ours.moved_features == theirs.moved_features
+
+
+def test_online_detectors_of_both_engines_have_the_same_statistics_and_alarms():
+    """Rows jump after 40; Alibi Detect's statistics are its own, thresholds are shared."""
+    moved = components(90, seed=3)
+    moved.iloc[40:, 1] += 2.0
+    rows = moved.assign(
+        score=Columns().score(moved),
+        id=[f"r{i}" for i in range(90)],
+        time=[f"{i:03d}" for i in range(90)],
+    )
+    reference = components(400, seed=0)
+    states = {}
+    for engine in ("open", "alibi"):
+        online = OnlineConfig(expected_run_rows=100, window_rows=(10, 20))
+        found = step_online(
+            None,
+            reference.assign(score=Columns().score(reference)),
+            rows.assign(score=rows["score"].where(rows.index < 40, 0.99)),
+            until="then",
+            config=CONFIG.model_copy(update={"engine": engine, "online": online}),
+            threshold=0.9,
+            bundle_version="v7",
+            python=PYTHON,
+        )
+        states[engine] = found.state
+    ours, theirs = states["open"], states["alibi"]
+    assert ours.streams == theirs.streams
+    assert {alarm.detector for alarm in ours.alarms} == {"mmd", "cvm", "fet"}
+    for one, other in zip(ours.alarms, theirs.alarms, strict=True):
+        assert one.model_dump(exclude={"statistic"}) == other.model_dump(exclude={"statistic"})
+        assert one.statistic == pytest.approx(other.statistic, abs=1e-4)
+
+
+def test_both_engines_spot_the_same_difference(tmp_path):
+    window = components(300, seed=1, shift=[(4, 1.5)])
+    reference = components(400, seed=0)
+    write_table(tmp_path / "reference.parquet", reference.assign(score=Columns().score(reference)))
+    for engine in ("open", "alibi"):
+        report = compare_window(
+            Columns(),
+            window,
+            reference=tmp_path / "reference.parquet",
+            bundle_version="v7",
+            config=CONFIG.model_copy(update={"engine": engine, "families": ("spot_the_diff",)}),
+            python=PYTHON,
+        )
+        (test,) = report.tests
+        assert test.drifted
+        assert test.moved_features[0] == "component_04"
 
 
 def test_settings_that_break_a_rule_are_refused(tmp_path):

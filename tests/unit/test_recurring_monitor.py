@@ -16,6 +16,7 @@ __all__ = ["bundle"]
 
 def configured(place, **monitor):
     watched = {"engine": "open", "scales": [1, 2], "max_rows": 100, **monitor}
+    watched["online"] = {"detectors": []}
     return RunConfig.model_validate(
         {
             "name": "toy",

@@ -1,5 +1,6 @@
 """The monitor over a payload log, with a clock that the test turns."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.toy_bundle import write_toy_bundle
-from tidegate.config import MonitorConfig, PolicyConfig
+from tidegate.config import MonitorConfig, OnlineConfig, PolicyConfig
 from tidegate.errors import BadInput
 from tidegate.models.bundle import DRIFT_REFERENCE, load_bundle
 from tidegate.monitoring.watch import PAGE, REPORT, STATE, check_log, signals_from
@@ -17,7 +18,13 @@ from tidegate.store import read_record
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
-CONFIG = MonitorConfig(engine="open", scales=(1, 2), max_rows=100, false_alarms_per_year=0.5)
+CONFIG = MonitorConfig(
+    engine="open",
+    scales=(1, 2),
+    max_rows=100,
+    false_alarms_per_year=0.5,
+    online=OnlineConfig(detectors=()),
+)
 COLUMNS = (
     Column(name="text", kind="text"),
     Column(name="age", kind="numeric"),
@@ -282,3 +289,44 @@ def test_a_table_that_is_no_table_of_labels_is_bad_input(place):
     pd.DataFrame({"post": ["a"], "label": [1]}).to_csv(place.folder / "l.csv", index=False)
     with pytest.raises(BadInput, match="needs the columns row_id and label"):
         place.check(1.3, labels=place.folder / "l.csv")
+
+
+ONLINE = OnlineConfig(expected_run_rows=200, rows_per_hour=40, window_rows=(10, 20))
+
+
+def test_online_detectors_read_every_complete_hour_once_and_go_on_after_a_restart(
+    place, monkeypatch
+):
+    config = CONFIG.model_copy(update={"scales": (1,), "online": ONLINE})
+    place.serve(0, hour=1)
+    place.serve(0, hour=9, rows=30)
+    at_ten = place.check(0.65, config=config)
+    assert at_ten.checks == (), "long before the window's end"
+    assert at_ten.online.rows == 40, "of the first hour; the later one still takes late rows in"
+    assert place.check(0.65, config=config).online.rows == 0
+
+    def full(path, record):
+        raise OSError(28, "No space left on device")
+
+    place.serve(1, hour=2, age=300.0)
+    with monkeypatch.context() as patch:
+        patch.setattr("tidegate.monitoring.watch.write_record", full)
+        with pytest.raises(OSError, match="No space"):
+            place.check(2.3, config=config)
+    report = place.check(2.3, config=config)
+    assert report.online.rows == 70
+    assert report.online.read_until == "2026-03-03T03:00:00+00:00"
+    assert {alarm.feature for alarm in report.online.alarms} >= {"number_age"}
+    assert min(alarm.at for alarm in report.online.alarms) > "2026-03-02"
+    assert 'feature="number_age"' in (place.folder / "out" / "drift.prom").read_text()
+    assert "Between windows" in (place.folder / "out" / PAGE).read_text()
+    remembered = (place.folder / "out" / "online.json").read_text()
+    assert json.loads(remembered)["rows"] == 110
+
+
+def test_a_state_of_no_online_detectors_is_bad_input(place):
+    place.serve(0)
+    (place.folder / "out").mkdir()
+    (place.folder / "out" / "online.json").write_text("{}")
+    with pytest.raises(BadInput, match="is not the state of online detectors; move it away"):
+        place.check(1.3, config=CONFIG.model_copy(update={"online": ONLINE}))

@@ -11,7 +11,14 @@ from tidegate.config.data import (
     ValidationConfig,
 )
 from tidegate.config.features import CleaningConfig, FeatureConfig
-from tidegate.config.monitor import MonitorConfig, Remedy, TriggerConfig
+from tidegate.config.monitor import (
+    MonitorConfig,
+    OnlineConfig,
+    OnlineDetector,
+    Remedy,
+    TestFamily,
+    TriggerConfig,
+)
 from tidegate.config.policy import CascadeConfig, CostConfig, Mitigation, PolicyConfig
 from tidegate.config.report import ReportConfig
 from tidegate.config.rollout import ExperimentConfig, OpsConfig, QualityConfig, RolloutConfig
@@ -34,6 +41,8 @@ __all__ = [
     "Mitigation",
     "MixConfig",
     "MonitorConfig",
+    "OnlineConfig",
+    "OnlineDetector",
     "OpsConfig",
     "PayloadLogConfig",
     "PolicyConfig",
@@ -51,6 +60,7 @@ __all__ = [
     "ServingConfig",
     "SplitRule",
     "StepResources",
+    "TestFamily",
     "Toleration",
     "TriggerConfig",
     "ValidationConfig",

@@ -10,6 +10,33 @@ from tidegate.config.section import Section, Share
 Remedy = Literal["nothing", "threshold_update", "light_refresh", "full_retrain", "page"]
 
 
+#: A family of tests of a window, in the order in which a report lists them.
+TestFamily = Literal[
+    "kolmogorov_smirnov_per_component",
+    "score",
+    "uncertainty",
+    "number",
+    "category",
+    "missing",
+    "maximum_mean_discrepancy",
+    "classifier",
+    "outlier",
+    "spot_the_diff",
+]
+_FAMILIES: tuple[TestFamily, ...] = (
+    "kolmogorov_smirnov_per_component",
+    "score",
+    "uncertainty",
+    "number",
+    "category",
+    "missing",
+    "maximum_mean_discrepancy",
+    "classifier",
+    "outlier",
+)
+OnlineDetector = Literal["mmd", "cvm", "fet"]
+
+
 class TriggerConfig(Section):
     """What drift, time, labels and people set off, and how often."""
 
@@ -45,6 +72,36 @@ class TriggerConfig(Section):
     recent_days: Annotated[float, Field(gt=0)] = 28.0
 
 
+class OnlineConfig(Section):
+    """Detectors that read the log's rows one by one, between the ends of windows."""
+
+    detectors: tuple[OnlineDetector, ...] = Field(
+        ("mmd", "cvm", "fet"),
+        description="mmd: all components together; cvm: the score and each number; fet: the "
+        "shares of flagged rows and of rows with a missing cell; none turns them off",
+    )
+    expected_run_rows: Annotated[float, Field(ge=100)] = Field(
+        20_000.0,
+        description="mean number of rows read from one false alarm to the next, of all detectors",
+    )
+    rows_per_hour: Annotated[int, Field(ge=1)] = Field(
+        10, description="most rows read of an hour, evenly chosen: 20,000 rows are then 83 days"
+    )
+    window_rows: tuple[Annotated[int, Field(ge=5)], ...] = Field(
+        (25, 100), description="latest rows looked at: few see a jump, many a small move"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "OnlineConfig":
+        if list(self.window_rows) != sorted(set(self.window_rows)) or not self.window_rows:
+            raise ValueError(
+                f"window_rows must rise, got {list(self.window_rows)}; write [25, 100]"
+            )
+        if len(set(self.detectors)) < len(self.detectors):
+            raise ValueError("detectors has one twice; write [mmd, cvm, fet]")
+        return self
+
+
 class MonitorConfig(Section):
     """How windows are tested, and how often an alarm may be false."""
 
@@ -57,6 +114,12 @@ class MonitorConfig(Section):
     )
     false_alarms_per_year: Annotated[float, Field(gt=0)] = Field(
         1.0, description="expected number of windows a year that are called drifted and are not"
+    )
+    families: Annotated[tuple[TestFamily, ...], Field(min_length=1)] = Field(
+        _FAMILIES, description="tests of a window, which share its level; spot_the_diff is extra"
+    )
+    outlier_quantile: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        0.99, description="of the reference's rows; one beyond it is far out, or unsure"
     )
     max_rows: Annotated[int, Field(ge=50)] = Field(
         500, description="rows a side that the quadratic tests see"
@@ -102,6 +165,7 @@ class MonitorConfig(Section):
         100_000, description="rows of a check; of more a sample is checked"
     )
     seed: int = 0
+    online: OnlineConfig = OnlineConfig()
     trigger: TriggerConfig = TriggerConfig()
 
     @model_validator(mode="after")

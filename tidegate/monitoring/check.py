@@ -1,8 +1,10 @@
 """One drift check from this environment: project here, test in the drift environment."""
 
+import contextlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import tidegate
 from tidegate.config import MonitorConfig
 from tidegate.errors import BadInput
 from tidegate.monitoring.detection import detect_drift
+from tidegate.monitoring.online import OpenOnline
+from tidegate.monitoring.online_state import Stepped, step
 from tidegate.monitoring.open_tests import OpenTests
 from tidegate.monitoring.window import Watched, read_comparable, require_rows, write_window
-from tidegate.records import DriftReport
+from tidegate.records import DriftReport, OnlineState
 from tidegate.store import read_record, write_record, write_table
 
 _NO_NETWORK = {
@@ -116,20 +120,67 @@ def compare_tables(
             bundle_version=bundle_version,
         )
     _require_environment(python)
-    with tempfile.TemporaryDirectory(prefix="tidegate-drift-") as scratch:
-        folder = Path(scratch)
-        for name, table in (("reference", before), ("window", after)):
-            write_table(folder / f"{name}.parquet", table)
-        # Only this package may be seen from there, never the libraries installed around it.
-        (folder / "path").mkdir()
-        (folder / "path" / "tidegate").symlink_to(Path(tidegate.__file__).resolve().parent)
+    with _drift_environment(before, after) as (folder, path):
         command = [str(python), "-m", "tidegate.monitoring.drift", "--level", repr(level)]
         for name in ("reference", "window"):
             command += [f"--{name}", str(folder / f"{name}.parquet")]
         command += ["--out", str(folder / "drift.json"), "--bundle-version", bundle_version]
         command += ["--settings", config.model_dump_json()]
-        _run(command, path=folder / "path")
+        _run(command, path=path)
         return read_record(folder / "drift.json", DriftReport)
+
+
+def step_online(
+    state: OnlineState | None,
+    reference: Any,
+    rows: Any,
+    *,
+    until: str,
+    config: MonitorConfig,
+    threshold: float | None,
+    bundle_version: str,
+    python: Path,
+) -> Stepped:
+    """Read rows with the online detectors of the configured engine; see `online_state.step`."""
+    if config.engine == "open":
+        return step(
+            state,
+            reference,
+            rows,
+            until=until,
+            engine=OpenOnline(config.online),
+            config=config,
+            threshold=threshold,
+            bundle_version=bundle_version,
+        )
+    _require_environment(python)
+    with _drift_environment(reference, rows) as (folder, path):
+        if state is not None:
+            write_record(folder / "state.json", state)
+        command = [str(python), "-m", "tidegate.monitoring.drift", "--until", until]
+        command += ["--reference", str(folder / "reference.parquet")]
+        command += ["--window", str(folder / "window.parquet"), "--online", str(folder)]
+        command += ["--out", str(folder / "after.json"), "--bundle-version", bundle_version]
+        command += ["--settings", config.model_dump_json()]
+        if threshold is not None:
+            command += ["--threshold", repr(threshold)]
+        _run(command, path=path)
+        after = read_record(folder / "after.json", OnlineState)
+    before = () if state is None else state.alarms
+    return Stepped(after, tuple(alarm for alarm in after.alarms if alarm not in before))
+
+
+@contextlib.contextmanager
+def _drift_environment(reference: Any, window: Any) -> Iterator[tuple[Path, Path]]:
+    """Write two tables for the drift environment; give their folder, and what it may import."""
+    with tempfile.TemporaryDirectory(prefix="tidegate-drift-") as scratch:
+        folder = Path(scratch)
+        for name, table in (("reference", reference), ("window", window)):
+            write_table(folder / f"{name}.parquet", table)
+        # Only this package may be seen from there, never the libraries installed around it.
+        (folder / "path").mkdir()
+        (folder / "path" / "tidegate").symlink_to(Path(tidegate.__file__).resolve().parent)
+        yield folder, folder / "path"
 
 
 def _require_environment(python: Path) -> None:

@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegate.config import MonitorConfig
+from tidegate.monitoring.outliers import entropy, outlier_test
 from tidegate.monitoring.tails import homogeneity, kolmogorov_smirnov
 from tidegate.records import (
     CATEGORY_PREFIX,
     COMPONENT_PREFIX,
+    LABEL_DELAY,
     NUMBER_PREFIX,
     SCORE,
     DriftReport,
@@ -59,6 +61,12 @@ class Engine(Protocol):
 
     def classifier(self, before: Values, after: Values, *, level: float) -> tuple[Found, Values]:
         """Test whether a classifier tells the sides apart, and by which columns."""
+
+    def spot_the_diff(self, before: Values, after: Values, *, level: float) -> tuple[Found, Values]:
+        """Test by nearness to a learned place that one side has more of, and say which columns."""
+
+    def outlyingness(self, norm: Values, rows: Values) -> Values:
+        """Return how far out each of some rows is, by what the norm's rows are like."""
 
 
 def check_level(config: MonitorConfig) -> float:
@@ -101,7 +109,7 @@ def detect_drift(
         The window has drifted when any test says so.
     """
     started = time.perf_counter()
-    families = _families(reference, window)
+    families = _families(reference, window, config)
     share = level / len(families)
     tests = tuple(
         _test(name, names, reference, window, engine, share, config)
@@ -119,8 +127,8 @@ def detect_drift(
     )
 
 
-def _families(reference: Any, window: Any) -> dict[str, list[str]]:
-    """Return the features of each family of tests; a family without any is left out."""
+def _families(reference: Any, window: Any, config: MonitorConfig) -> dict[str, list[str]]:
+    """Return the features of each family that is asked for; one without any is left out."""
 
     def named(*prefixes: str) -> list[str]:
         return [str(name) for name in reference.columns if str(name).startswith(prefixes)]
@@ -135,8 +143,12 @@ def _families(reference: Any, window: Any) -> dict[str, list[str]]:
         "missing": [n for n in typed if reference[n].isna().any() or window[n].isna().any()],
         "maximum_mean_discrepancy": components,
         "classifier": [*components, *named(NUMBER_PREFIX)],
+        "outlier": [*components, *named(NUMBER_PREFIX)],
+        "spot_the_diff": [*components, *named(NUMBER_PREFIX)],
+        LABEL_DELAY: [name for name in reference.columns if name == LABEL_DELAY],
     }
-    return {name: features for name, features in families.items() if features}
+    asked = {*config.families, LABEL_DELAY}
+    return {name: features for name, features in families.items() if features and name in asked}
 
 
 def _test(
@@ -149,10 +161,13 @@ def _test(
     config: MonitorConfig,
 ) -> DriftTest:
     """Run one family at its level."""
-    if name in ("maximum_mean_discrepancy", "classifier"):
+    if name == "outlier":
+        return outlier_test(features, reference, window, engine, level, config)
+    if name in ("maximum_mean_discrepancy", "classifier", "spot_the_diff"):
         before, after = _standardised(reference[list(features)], window[list(features)], config)
-        if name == "classifier":
-            found, weights = engine.classifier(before, after, level=level)
+        if name != "maximum_mean_discrepancy":
+            learner = engine.classifier if name == "classifier" else engine.spot_the_diff
+            found, weights = learner(before, after, level=level)
             order = np.argsort(-weights, kind="stable")
             moved = [features[i] for i in order if weights[i] > 0]
         else:
@@ -223,7 +238,7 @@ def _one_by_one(
         return
     before, after = (table[list(features)].to_numpy(np.float64) for table in (reference, window))
     if name == "uncertainty":
-        before, after = _entropy(before), _entropy(after)
+        before, after = entropy(before), entropy(after)
     if name == "number":
         for column, feature in enumerate(features):
             sides = [side[:, [column]] for side in (before, after)]
@@ -252,12 +267,6 @@ def _counts(before: Any, after: Any) -> tuple[Counts, Counts]:
         np.append(first[~rare], first[rare].sum()),
         np.append(second[~rare], second[rare].sum()),
     )
-
-
-def _entropy(scores: Values) -> Values:
-    """Return how unsure each score is, in bits."""
-    p = np.clip(scores, 1e-12, 1 - 1e-12)
-    return np.asarray(-(p * np.log2(p) + (1 - p) * np.log2(1 - p)))
 
 
 def _standardised(before: Any, after: Any, config: MonitorConfig) -> tuple[Values, Values]:

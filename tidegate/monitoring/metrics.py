@@ -60,6 +60,21 @@ def _families(
         and check.diagnosis.expected.precision is not None
     ]
     yield "drift_expected_precision", "gauge", "Precision expected without labels.", precision
+    delays = {k: check.label_delay for k, check in latest.items() if check.label_delay is not None}
+    medians: Samples = [(_key(key), delay.median_hours) for key, delay in delays.items()]
+    yield "drift_label_delay_hours", "gauge", "Median hours from a post to its label.", medians
+    moved: Samples = [(_key(key), float(delay.test.drifted)) for key, delay in delays.items()]
+    yield "drift_label_delay_moved", "gauge", "1 if labels take another time than before.", moved
+    if report.online is not None:
+        alarms = Counter(f"{alarm.detector}|{alarm.feature}" for alarm in report.online.alarms)
+        online: Samples = [
+            (dict(zip(("detector", "feature"), key.split("|", 1), strict=True)), float(n))
+            for key, n in sorted(alarms.items())
+        ]
+        told = "Alarms of online detectors in the rows last read."
+        yield "drift_online_alarms", "gauge", told, online or [({}, 0.0)]
+        rows_read: Samples = [({}, float(report.online.rows))]
+        yield "drift_online_rows", "gauge", "Rows that online detectors last read.", rows_read
     statuses = Counter(check.status for check in history)
     counted: Samples = [({"status": name}, float(n)) for name, n in sorted(statuses.items())]
     yield "drift_checks", "gauge", "Remembered checks by status.", counted

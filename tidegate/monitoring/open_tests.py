@@ -12,6 +12,7 @@ from tidegate.monitoring.detection import Counts, Found, Values
 from tidegate.monitoring.tails import drawn_p_value, higher_ranks
 
 _FOLDS = 2
+_LEAST_VARIANCE = 1e-6
 
 
 class OpenTests:
@@ -109,4 +110,19 @@ class OpenTests:
             p_values.append(p_value)
             areas.append(area)
             weights += np.abs(model.coef_[0]) / _FOLDS
-        return Found(min(1.0, _FOLDS * min(p_values)), float(np.mean(areas)) - 0.5), weights
+        p_value = min(1.0, _FOLDS * min(p_values))
+        return Found(p_value, float(np.mean(areas)) - 0.5), weights
+
+    def spot_the_diff(self, before: Values, after: Values, *, level: float) -> tuple[Found, Values]:
+        """Nearness to a place learned on one half, a rank test of it on the other, both ways."""
+        from tidegate.monitoring.spotting import held_out_test
+
+        return held_out_test(before, after, level=level, seed=self._seed)
+
+    def outlyingness(self, norm: Values, rows: Values) -> Values:
+        """Distance from the norm's mean by its covariance (Mahalanobis)."""
+        centre = norm.mean(axis=0)
+        sizes, directions = np.linalg.eigh(np.atleast_2d(np.cov(norm, rowvar=False)))
+        varying = sizes > _LEAST_VARIANCE
+        scale = directions[:, varying] / np.sqrt(sizes[varying])
+        return np.asarray(np.linalg.norm((rows - centre) @ scale, axis=1))

@@ -178,6 +178,8 @@ def report_figures(report: MonitorReport) -> dict[str, float | None]:
         figures[status] = sum(check.status == status for check in report.checks)
     told = [check.diagnosis for check in report.checks if check.diagnosis is not None]
     figures["changed"] = sum(diagnosis.kind != "none" for diagnosis in told)
+    if report.online is not None:
+        figures["online_alarms"] = len(report.online.alarms)
     whole = [c for c in report.checks if c.scale == 1 and c.segment is None]
     if whole:
         figures["rows"] = whole[-1].rows

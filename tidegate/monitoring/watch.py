@@ -15,7 +15,10 @@ from tidegate.errors import BadInput
 from tidegate.monitoring.check import compare_tables
 from tidegate.monitoring.detection import check_level
 from tidegate.monitoring.diagnosis import diagnose, estimate_mix, signals_of
+from tidegate.monitoring.label_delay import check_label_delay, read_arrivals
+from tidegate.monitoring.log_stream import read_stream
 from tidegate.monitoring.metrics import metrics_text
+from tidegate.monitoring.online_state import read_online_state
 from tidegate.monitoring.page import monitor_page
 from tidegate.monitoring.reference import matching_rows
 from tidegate.monitoring.schedule import due_windows, read_state
@@ -24,6 +27,7 @@ from tidegate.monitoring.window import read_comparable
 from tidegate.records import (
     CATEGORY_PREFIX,
     SCORE,
+    LabelDelay,
     LeftOut,
     MonitorReport,
     MonitorState,
@@ -33,6 +37,7 @@ from tidegate.records import (
 from tidegate.store import write_record, write_table, write_text
 
 REPORT, PAGE, METRICS, STATE = "drift.json", "drift.html", "drift.prom", "state.json"
+ONLINE = "online.json"
 _REMEMBERED = 800
 
 
@@ -89,11 +94,22 @@ def check_log(
     state = read_state(out / STATE, config)
     due = due_windows(log_uri, state, now.astimezone(UTC), config)
     known = None if labels is None else read_labels(labels)
-    monitor = _Monitor(bundle, reference, log_uri, config, policy, python)
+    arrivals = None if labels is None else read_arrivals(labels)
+    monitor = _Monitor(bundle, reference, log_uri, config, policy, python, arrivals)
     checks: list[WindowCheck] = []
     for end in due.ends:
         assert due.begun_at is not None
         checks += monitor.checks(end, due.begun_at, known)
+    stream = read_stream(
+        bundle,
+        reference,
+        log_uri,
+        read_online_state(out / ONLINE),
+        due.begun_at if state is None else datetime.fromisoformat(state.done_until),
+        now=now,
+        config=config,
+        python=python,
+    )
     done = due.ends[-1].isoformat() if due.ends else None if state is None else state.done_until
     version = bundle.manifest.version
     history = (*(() if state is None else state.history), *checks)[-_REMEMBERED:]
@@ -104,11 +120,14 @@ def check_log(
         done_until=done,
         says=due.says,
         checks=tuple(checks),
+        online=None if stream is None else stream.reading,
     )
     out.mkdir(parents=True, exist_ok=True)
     write_record(out / REPORT, report)
     write_text(out / PAGE, monitor_page(report, history, policy))
     write_text(out / METRICS, metrics_text(report, history))
+    if stream is not None and stream.state is not None:
+        write_record(out / ONLINE, stream.state)
     if done is not None and due.begun_at is not None:
         remembered = MonitorState(
             bundle_version=version,
@@ -155,9 +174,11 @@ class _Monitor:
         config: MonitorConfig,
         policy: PolicyConfig,
         python: Path,
+        arrivals: Any,
     ) -> None:
         self._bundle, self._reference, self._log = bundle, reference, log_uri
         self._config, self._policy, self._python = config, policy, python
+        self._arrivals = arrivals
 
     def checks(
         self, end: datetime, begun_at: datetime, labels: tuple[Any, LeftOut] | None
@@ -177,11 +198,31 @@ class _Monitor:
             if segments:
                 level /= 2  # and the segments half of what is left
             whole = (end - scale * length, end, scale)
-            yield self._check(whole, served, labelled, level, None)
+            check = self._check(whole, served, labelled, level, None)
+            if scale == config.scales[0]:
+                delay = self._label_delay(whole[:2], begun_at)
+                check = check.model_copy(update={"label_delay": delay})
+            yield check
             for segment in segments:
                 rows = served.frame[served.frame[config.segment].astype(str) == segment]
                 part = served._replace(frame=rows)
                 yield self._check(whole, part, None, level / len(segments), segment)
+
+    def _label_delay(
+        self, window: tuple[datetime, datetime], begun_at: datetime
+    ) -> LabelDelay | None:
+        if self._arrivals is None:
+            return None
+        return check_label_delay(
+            self._log,
+            self._arrivals,
+            window,
+            begun_at=begun_at,
+            level=check_level(self._config) * len(self._config.scales) / 4,
+            config=self._config,
+            bundle_version=self._bundle.manifest.version,
+            python=self._python,
+        )
 
     def _served(self, since: datetime, until: datetime, *, inputs: bool = True) -> Served:
         return read_served(
@@ -202,6 +243,8 @@ class _Monitor:
         recent = self._served(end - timedelta(days=self._config.label_days), end, inputs=False)
         rows, unknown = labelled_rows(recent.frame, known)
         error = check_level(self._config) * len(self._config.scales) / 2
+        if self._arrivals is not None:
+            error /= 2  # how long labels take has the other half
         return _Labelled(rows, error, left_out.model_copy(update={"unknown_labels": unknown}))
 
     def _segments(self) -> Sequence[str]:

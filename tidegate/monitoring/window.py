@@ -84,6 +84,12 @@ def read_comparable(reference: Path, window: Path, *, min_rows: int) -> tuple[An
     return tables[0], tables[1]
 
 
+def read_watched(reference: Path, *, min_rows: int) -> Any:
+    """Read a reference's watched columns; see `read_comparable`."""
+    table = _read(reference, str(reference), min_rows, "build the bundle again")
+    return table[[name for name in table.columns if name not in _ROLES]]
+
+
 def _read(path: Path, where: str, min_rows: int, mend: str) -> Any:
     try:
         table = read_table(path)

@@ -10,6 +10,8 @@ from tidegate.records.threshold import OperatingPoint, Threshold
 #: What the name of a watched column begins with says what it holds (`tidegate.models.watched`).
 COMPONENT_PREFIX, NUMBER_PREFIX, CATEGORY_PREFIX = "component_", "number_", "category_"
 SCORE = "score"
+#: Hours from a post to its label; a table of these alone is watched, see `label_delay`.
+LABEL_DELAY = "label_delay"
 
 
 class DriftTest(Record):
@@ -123,6 +125,16 @@ class Diagnosis(Record):
     next_window: OperatingPoint | None = None
 
 
+class LabelDelay(Record):
+    """Hours from posts to the labels that came in a window, against those of the weeks before."""
+
+    test: DriftTest
+    labels: int
+    reference_labels: int
+    median_hours: float
+    reference_median_hours: float
+
+
 class LeftOut(Record):
     """Rows and labels that a check could not use, counted; the log still holds them."""
 
@@ -156,6 +168,53 @@ class WindowCheck(Record):
     left_out: LeftOut = LeftOut()
     report: DriftReport | None = None
     diagnosis: Diagnosis | None = None
+    label_delay: LabelDelay | None = None
+
+
+class OnlineStream(Record):
+    """What one online detector follows, where it alarms, and the rows since it began anew."""
+
+    detector: Literal["mmd", "cvm", "fet"]
+    feature: str
+    threshold: float
+    run_rows: float
+    rows: int = 0
+
+
+class OnlineAlarm(Record):
+    """An online detector's alarm at a row; `rows` were read since its last one."""
+
+    detector: Literal["mmd", "cvm", "fet"]
+    feature: str
+    at: str
+    rows: int
+    statistic: float
+    threshold: float
+
+
+class OnlineState(Record):
+    """What the online detectors remember: up to where they have read, and the latest rows.
+
+    `latest` holds what they see of these rows, see `tidegate.monitoring.online`.
+    """
+
+    bundle_version: str
+    settings_digest: str
+    read_until: str
+    rows: int
+    streams: tuple[OnlineStream, ...]
+    latest: Mapping[str, tuple[tuple[float, ...], ...]]
+    alarms: tuple[OnlineAlarm, ...] = ()
+
+
+class OnlineReading(Record):
+    """What the online detectors read in one call, and their alarms."""
+
+    read_until: str | None
+    rows: int
+    expected_run_rows: float
+    says: str
+    alarms: tuple[OnlineAlarm, ...] = ()
 
 
 class MonitorState(Record):
@@ -177,3 +236,4 @@ class MonitorReport(Record):
     done_until: str | None
     says: str
     checks: tuple[WindowCheck, ...]
+    online: OnlineReading | None = None
