@@ -112,7 +112,7 @@ def main() -> None:
             waited.append(found[0] + 1 if found else np.inf)
         median, most = np.quantile(waited, [0.5, 0.9], method="higher")
         never = float(np.mean(np.isinf(waited)))
-        delays[name] = {"median": median, "most": most, "never": never}
+        delays[name] = {"median": float(median), "most": float(most), "never": never}
         print(f"| {name} | {median:g} | {most:g} | {never:.0%} |")
     finite = {
         k: {n: v if np.isfinite(v) else None for n, v in d.items()} for k, d in delays.items()

@@ -21,9 +21,9 @@ from tidegate.store import read_table
 MAIL = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "spamassassin.parquet"
 CHANGE = pd.Timestamp("2002-08-15", tz="UTC")
 POLICY = PolicyConfig(min_precision=0.9, confidence=0.95)
-MONITOR = MonitorConfig(engine="open", window_days=14, scales=(1,))
+MONITOR = MonitorConfig(engine="open", window_days=14, scales=(1,), max_rows=150)
 COLUMNS = (Column(name="subject", kind="text"), Column(name="body", kind="text"))
-LONGEST, LEARNED, NORM = 1000, 1100, 2000
+LONGEST, LEARNED, NORM = 800, 1000, 2000
 
 pytestmark = [
     pytest.mark.real,
