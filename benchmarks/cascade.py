@@ -5,9 +5,9 @@
 Each task is ingested, searched for M minutes (cross-fitted scores and the distilled model
 included) and judged once for each allowed loss. ``simulator`` simulates a platform and takes all
 its posts as unlabelled rows. *Saved* is the share of holdout rows that never reach the heavy model;
-*at most* is what a filter without a fault would save, as every row that is flagged has to pass;
-*lost* counts the holdout rows that the heavy model flags among them. *Unproven* is what would be
-saved by the plain quantile of the same evidence, a rule that breaks its promise every other time.
+*at most* is what a filter without a fault would save, as every flagged row has to pass; *lost*
+counts the holdout rows that the heavy model flags among them. *Unproven* is what would be saved by
+the plain quantile of the same evidence, a rule that breaks its promise every other time.
 The last line is one JSON object.
 """
 

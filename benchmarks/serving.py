@@ -7,6 +7,9 @@ alone on the machine but for the generator: KServe's scikit-learn server, MLServ
 environment of its own, ``.peers/mlserver``, made from ``benchmarks/peers/mlserver.txt`` with
 ``--install`` where it is not there; ``--mlserver-env`` names another), and FastAPI with a pickle.
 
+``--turns 5`` asks all servers in turn instead, a burst each, over and over, and tells processor
+microseconds a request alone: what else the machine does then falls on all of them alike.
+
 ``rows_per_core_second`` is requests over the seconds of processor time that the server took, so
 that the generator beside it does not count; latencies are at fixed rates, from when a request was
 due. The last line is one JSON object.
@@ -174,32 +177,16 @@ def _as_tensor(text: str) -> dict[str, Any]:
 def measure(side: Side, texts: Sequence[str], seconds: float, rates: Sequence[float]) -> Any:
     """Start a server, ask it, stop it; return its figures."""
     begun = time.monotonic()
-    process = subprocess.Popen(
-        side.command,
-        env={**os.environ, **QUIET, **side.environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = started(side)
     try:
         wait_for(side, texts[0], process)
-        found: dict[str, Any] = {"starts_in_seconds": time.monotonic() - begun}
-        bodies = [side.asks(text) for text in texts[:1000]]
+        found: dict[str, Any] = {
+            "starts_in_seconds": time.monotonic() - begun,
+            "starts_in_processor_seconds": _processor_seconds(process.pid),
+        }
 
         def load(connections: int, rate: float, lasting: float) -> dict[str, float]:
-            order = {"port": side.port, "path": side.path, "bodies": bodies, "rate": rate}
-            order |= {"connections": connections, "seconds": lasting}
-            before = _processor_seconds(process.pid)
-            told = subprocess.run(
-                [sys.executable, str(HERE / "load_generator.py")],
-                input=json.dumps(order),
-                capture_output=True,
-                text=True,
-                check=True,
-            )
-            figures: dict[str, float] = json.loads(told.stdout)
-            used = _processor_seconds(process.pid) - before
-            return {**figures, "rows_per_core_second": figures["requests"] / used}
+            return loaded(side, process.pid, texts, connections, rate, lasting)
 
         load(4, 0, min(seconds, 2))
         found["one_connection"] = load(1, 0, seconds)
@@ -210,12 +197,77 @@ def measure(side: Side, texts: Sequence[str], seconds: float, rates: Sequence[fl
         found["memory_mib"] = memory_mib(process.pid)
         return found
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        stop(process)
+
+
+def measure_in_turns(
+    every: Sequence[Side], texts: Sequence[str], seconds: float, turns: int
+) -> dict[str, dict[str, float]]:
+    """Start all servers and ask each for a burst in turn; return microseconds a request.
+
+    The first turn warms up and does not count.
+    """
+    processes = [started(side) for side in every]
+    used: dict[tuple[str, str], list[float]] = {}
+    try:
+        for side, process in zip(every, processes, strict=True):
+            wait_for(side, texts[0], process)
+        for turn in range(turns + 1):
+            for name, connections in (("one_connection", 1), ("saturated", MANY)):
+                for side, process in zip(every, processes, strict=True):
+                    told = loaded(side, process.pid, texts, connections, 0, seconds)
+                    if turn:
+                        sums = used.setdefault((side.name, name), [0.0, 0.0])
+                        sums[0] += told["requests"] / told["rows_per_core_second"]
+                        sums[1] += told["requests"]
+    finally:
+        for process in processes:
+            stop(process)
+    found: dict[str, dict[str, float]] = {}
+    for (side_name, name), (spent, requests) in used.items():
+        found.setdefault(side_name, {})[name] = 1e6 * spent / requests
+    return found
+
+
+def started(side: Side) -> subprocess.Popen[bytes]:
+    """Start a server, which is not up yet."""
+    return subprocess.Popen(
+        side.command,
+        env={**os.environ, **QUIET, **side.environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server."""
+    process.terminate()
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def loaded(
+    side: Side, pid: int, texts: Sequence[str], connections: int, rate: float, seconds: float
+) -> dict[str, float]:
+    """Ask a server for some seconds; return the generator's figures and rows a core second."""
+    bodies = [side.asks(text) for text in texts[:1000]]
+    order = {"port": side.port, "path": side.path, "bodies": bodies, "rate": rate}
+    order |= {"connections": connections, "seconds": seconds}
+    before = _processor_seconds(pid)
+    told = subprocess.run(
+        [sys.executable, str(HERE / "load_generator.py")],
+        input=json.dumps(order),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    figures: dict[str, float] = json.loads(told.stdout)
+    used = _processor_seconds(pid) - before
+    return {**figures, "rows_per_core_second": figures["requests"] / used}
 
 
 def wait_for(side: Side, text: str, process: subprocess.Popen[bytes]) -> None:
@@ -282,6 +334,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="*", default=[50.0, 200.0])
     parser.add_argument("--only", nargs="*", help="sides to measure [all]")
     parser.add_argument("--mlserver-env", type=Path)
+    parser.add_argument("--turns", type=int, help="bursts of --seconds each, server by server")
     parser.add_argument("--install", action="store_true", help="make MLServer's environment")
     asked = parser.parse_args()
     mlserver = _mlserver(asked)
@@ -290,10 +343,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         texts = train(Path(folder), asked.algorithm, asked.rows)
         env = mlserver if isinstance(mlserver, Path) else None
-        for side in sides(Path(folder), asked.workers, env):
-            if asked.only is None or side.name in asked.only:
-                found[side.name] = measure(side, texts, asked.seconds, asked.rates)
-                _print(side.name, found[side.name])
+        every = [
+            side
+            for side in sides(Path(folder), asked.workers, env)
+            if asked.only is None or side.name in asked.only
+        ]
+        if asked.turns:
+            _tell_turns(measure_in_turns(every, texts, asked.seconds, asked.turns))
+            return
+        for side in every:
+            found[side.name] = measure(side, texts, asked.seconds, asked.rates)
+            _print(side.name, found[side.name])
     for name, reason in skipped.items():
         print(f"{name} is left out: {reason}")
     summary: dict[str, Any] = {"servers": found, "skipped": skipped, "algorithm": asked.algorithm}
@@ -306,8 +366,22 @@ def main() -> None:
     print(json.dumps(summary))
 
 
+def _tell_turns(found: dict[str, dict[str, float]]) -> None:
+    summary: dict[str, Any] = {"microseconds": found}
+    for name, loads in found.items():
+        print(f"{name}: " + ", ".join(f"{load} {us:.0f} us" for load, us in loads.items()))
+    if {"tidegate", "kserve sklearn"} <= found.keys():
+        ours, stock = found["tidegate"], found["kserve sklearn"]
+        summary |= {f"times_stock_{load}": stock[load] / ours[load] for load in ours}
+    print(json.dumps(summary))
+
+
 def _print(name: str, found: Mapping[str, Any]) -> None:
-    print(f"{name}: starts in {found['starts_in_seconds']:.1f} s, {found['memory_mib']:.0f} MiB")
+    print(
+        f"{name}: starts in {found['starts_in_seconds']:.1f} s "
+        f"({found['starts_in_processor_seconds']:.1f} s of processor), "
+        f"{found['memory_mib']:.0f} MiB"
+    )
     loads = {key: found[key] for key in ("one_connection", "saturated", "at_half")}
     loads |= {f"{rate}/s": figures for rate, figures in found["at_rates"].items()}
     for load, told in loads.items():
