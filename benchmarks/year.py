@@ -1,6 +1,7 @@
 """A year of a simulated platform: Tidegate's loop against retraining by the calendar.
 
     python benchmarks/year.py [--weeks 52] [--accounts 1500] [--seed 0] [--parallel 2]
+                              [--confidence 0.9]
                               [--policies none,monthly,weekly,tidegate] [--plot docs/year.svg]
 
 Every policy lives on its own platform of the same seed: the same accounts, times and kinds of
@@ -63,15 +64,15 @@ def week_end(week: int) -> datetime:
     return START + timedelta(days=7 * (week + 1))
 
 
-def start(name: str, archive: Archive, week: int, seed: int) -> Policy:
+def start(name: str, archive: Archive, week: int, seed: int, policy: PolicyConfig) -> Policy:
     """Put a policy in charge of the first model, which is searched for and the same for all."""
     archive.first = archive.search(week, recent_weeks=RECENT_WEEKS, rows=ROWS)
     every = {"none": None, "monthly": 4, "weekly": 1}
     if name == "tidegate":
         # About three weeks' labels.
         fresh = round(2.3 * len(archive.labelled) / WARM_UP_WEEKS)
-        return Loop(archive, POLICY, week, week_end, fresh, seed)
-    return Scheduled(archive, POLICY, week, every[name])
+        return Loop(archive, policy, week, week_end, fresh, seed)
+    return Scheduled(archive, policy, week, every[name])
 
 
 class Judgement:
@@ -86,7 +87,9 @@ class Judgement:
         return self._policy.flags(posts, self.scores)
 
 
-def live(name: str, accounts: int, weeks: int, seed: int) -> dict[str, Any]:
+def live(
+    name: str, accounts: int, weeks: int, seed: int, confidence: float = POLICY.confidence
+) -> dict[str, Any]:
     """Live one policy's year; return its weeks and what it spent."""
     warnings.simplefilter("ignore")
     began, cpu = time.perf_counter(), time.process_time()
@@ -97,7 +100,8 @@ def live(name: str, accounts: int, weeks: int, seed: int) -> dict[str, Any]:
         if number == 0:
             archive.features(week.posts.head(3000))
         archive.add(week, archive.features(week.posts))
-    policy = start(name, archive, WARM_UP_WEEKS - 1, seed)
+    promise = POLICY.model_copy(update={"confidence": confidence})
+    policy = start(name, archive, WARM_UP_WEEKS - 1, seed, promise)
     lived: list[dict[str, Any]] = []
     for number in range(WARM_UP_WEEKS, WARM_UP_WEEKS + weeks):
         seen = Judgement(policy)
@@ -162,6 +166,7 @@ def main() -> None:
     parser.add_argument("--weeks", type=int, default=52)
     parser.add_argument("--accounts", type=int, default=1500)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--confidence", type=float, default=POLICY.confidence)
     parser.add_argument("--parallel", type=int, default=2)
     parser.add_argument("--policies", default=",".join(POLICIES))
     parser.add_argument("--plot", type=Path, help="where to draw the weeks, as SVG")
@@ -170,6 +175,7 @@ def main() -> None:
     names = asked.policies.split(",")
     if unknown := set(names) - set(POLICIES):
         parser.error(f"policies are {', '.join(POLICIES)}; got {', '.join(sorted(unknown))}")
+    given = (asked.accounts, asked.weeks, asked.seed, asked.confidence)
     began = time.perf_counter()
     # The longest first, so that the processes end together.
     order = sorted(names, key=["weekly", "tidegate", "monthly", "none"].index)
@@ -179,7 +185,7 @@ def main() -> None:
             for year in pool.map(
                 live,
                 order,
-                *([value] * len(order) for value in (asked.accounts, asked.weeks, asked.seed)),
+                *([value] * len(order) for value in given),
             )
         }
     print(
