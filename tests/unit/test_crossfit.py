@@ -56,23 +56,23 @@ def chosen(x, y, folds, evidence, **options):
 def test_combined_evidence_keeps_the_promise_and_finds_more():
     rng = np.random.default_rng(3)
     kept, alone, combined = [], [], []
-    for _ in range(150):
+    for _ in range(60):
         x, y, folds = world(rng, 600, 6000)
         first, second = chosen(x, y, (), "validation"), chosen(x, y, folds, "combined")
         kept.append(second is None or true_precision(second.value) >= FLOOR)
         alone.append(0.0 if first is None else 1 - first.value)
         combined.append(0.0 if second is None else 1 - second.value)
-    assert np.mean(kept) >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / 150)
+    assert np.mean(kept) >= 0.95 - 2 * np.sqrt(0.05 * 0.95 / 60)
     assert np.mean(combined) > np.mean(alone) + 0.02
 
 
 def test_errors_stay_within_the_level_when_every_threshold_is_a_hair_below_the_floor():
     rng = np.random.default_rng(4)
     errors = 0
-    for _ in range(300):
+    for _ in range(120):
         x, y, folds = world(rng, 500, 5000, chance=lambda x: np.where(x > 0.5, FLOOR - 1e-9, 0.2))
         errors += chosen(x, y, folds, "combined") is not None
-    assert errors / 300 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
+    assert errors / 120 <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 120)
 
 
 def test_fold_models_that_are_nothing_like_the_serving_one_do_no_harm():

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.config import PolicyConfig
+from tidegate.evaluation.class_thresholds import class_thresholds
 from tidegate.evaluation.comparison import Baseline, compare
 from tidegate.evaluation.decision import Evidence, decide
 from tidegate.evaluation.fairness import audit
@@ -63,6 +65,20 @@ def banded(table):
 def segmented(table):
     rows = tuple(table[name].to_numpy(dtype=float) for name in ("score", "label", "weight"))
     return choose_by_segment(rows, table["lang"], PolicyConfig(min_precision=0.6, confidence=0.8))
+
+
+def table_of_classes(table):
+    """Violating posts are of class a or b, by the language; each has a probability."""
+    english = table["lang"] == "en"
+    name = np.where(table["label"] == 0, "fine", np.where(english, "a", "b"))
+    own = {"score_a": table["score"] * np.where(english, 1, 0.3), "score_b": table["other"]}
+    return table.assign(**{"class": name}, **own)
+
+
+LAX = (
+    table_of_classes(posts(0, rows=300)[0]),
+    PolicyConfig(min_precision=0.4, confidence=0.8),
+)
 
 
 @GENTLE
@@ -125,6 +141,45 @@ def test_rows_of_full_and_of_half_weight_are_two_rows_and_one(seed):
         np.testing.assert_allclose(
             (found.candidate, found.baseline), (two[name].candidate, two[name].baseline)
         )
+
+    counted = {group.group: group for group in audited(repeated)[0]}
+    for group in audited(weighted)[0]:
+        then = counted[group.group]
+        for name in ("fpr", "recall", "precision", "selection_rate", "calibration", "mean_score"):
+            assert getattr(group, name) == pytest.approx(getattr(then, name))
+
+
+@GENTLE
+@given(SEEDS)
+def test_a_classs_threshold_minds_neither_order_nor_scale_nor_equal_weights(seed):
+    table, rng = posts(seed, rows=600)
+    plain = table_of_classes(table)
+    expected = class_thresholds(plain, *LAX)
+    shuffled = plain.iloc[rng.permutation(len(plain))].reset_index(drop=True)
+    assert class_thresholds(shuffled, *LAX) == expected
+    assert class_thresholds(plain.assign(weight=4.0), *LAX) == expected
+    mute = pd.concat([plain, plain.head(50).assign(weight=0.0)], ignore_index=True)
+    curved = plain.assign(**{f"score_{name}": np.cbrt(plain[f"score_{name}"]) for name in "ab"})
+    for other in (mute, curved):
+        for one, two in zip(class_thresholds(other, *LAX), expected, strict=True):
+            assert (one.threshold is None) == (two.threshold is None)
+            if one.threshold and two.threshold:
+                assert one.threshold.precision == two.threshold.precision
+                assert one.threshold.recall == two.threshold.recall
+
+
+@GENTLE
+@given(SEEDS, st.lists(st.floats(0.3, 0.9), min_size=2, max_size=2))
+def test_a_higher_floor_never_names_more_posts_of_a_class(seed, floors):
+    table = table_of_classes(posts(seed, rows=1500)[0])
+    low, high = (
+        class_thresholds(table, table, PolicyConfig(min_precision=floor, confidence=0.8))
+        for floor in sorted(floors)
+    )
+    for lax, strict in zip(low, high, strict=True):
+        if strict.threshold:
+            assert lax.threshold is not None
+            assert lax.threshold.value <= strict.threshold.value
 
 
 @GENTLE
