@@ -23,8 +23,9 @@ setup: .venv/.done .venv-monitor/.done
 
 # Two processes, each with whole files: many tests wait for processes of their own. In the order of
 # the folders, whole runs come before unit tests, and nobody waits for one long file at the end.
+# One thread each: two that spin for each other's turn cost both their core.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .

@@ -44,6 +44,8 @@ from tidegate.records import (
 
 Values = npt.NDArray[np.float64]
 
+#: Tests of many features together: what they name is led by one of them, not each moved.
+_TOGETHER = ("classifier", "outlier", "spot_the_diff")
 _SAME, _MIX, _INPUTS = "no change", "new share of violating posts", "new inputs"
 _ASSUMPTIONS: dict[ChangeKind, str] = {
     "none": "a score means what it meant in the reference",
@@ -246,11 +248,10 @@ def _next_window(
 
 
 def _moved(tests: DriftReport) -> tuple[str, ...]:
-    """Return what moved: by tests of single features, else what a classifier tells sides by."""
-    alone = [t for t in tests.tests if t.name != "classifier"]
-    found = [name for test in alone for name in test.moved_features]
+    """Return what moved: by tests of single features, else what tells sides or rows apart by."""
+    found = [n for t in tests.tests if t.name not in _TOGETHER for n in t.moved_features]
     if not any(is_input(name) for name in found):
-        found += [n for t in tests.tests if t.name == "classifier" for n in t.moved_features]
+        found += [n for t in tests.tests if t.name in _TOGETHER for n in t.moved_features]
     return tuple(dict.fromkeys(found))
 
 

@@ -21,6 +21,9 @@ from tidegate.monitoring.tails import higher_ranks
 Values = npt.NDArray[np.float64]
 
 _SPARSE, _SMOOTH, _STEPS, _FOLDS = 0.01, 1e-6, 100, 2
+# A place near the mean and one far out are both begun with: where a few rows are new, the mean of
+# the window lies between them and the others, and the way from there may end nowhere.
+_REACHES = (1.0, 4.0)
 
 
 def held_out_test(
@@ -93,7 +96,16 @@ def learned_difference(
         return value + _SPARSE * float(size.sum()), np.array([*slopes, *by_place])
 
     gap = X[new].mean(axis=0) - X[~new].mean(axis=0)
-    start = np.concatenate([[-0.5, 1.0], gap])
-    found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": _STEPS}).x
+    tried = [
+        minimize(
+            loss,
+            np.concatenate([[-0.5, 1.0], reach * gap]),
+            jac=True,
+            method="L-BFGS-B",
+            options={"maxiter": _STEPS},
+        )
+        for reach in _REACHES
+    ]
+    found = min(tried, key=lambda one: float(one.fun)).x
     slope, moved = found[1], found[2:]
     return np.asarray(slope * moved), lambda rows: slope * near(rows, centre + moved)
