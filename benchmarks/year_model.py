@@ -48,6 +48,10 @@ class _Matrix:
     def __init__(self, matrix: Any) -> None:
         self._matrix = matrix
 
+    @property
+    def rows(self) -> int:
+        return int(self._matrix.shape[0])
+
     def csr(self, families: str) -> Any:
         return self._matrix
 
