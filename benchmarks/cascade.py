@@ -127,7 +127,7 @@ def judged(config: RunConfig, folder: Path, loss: float) -> dict[str, Any]:
         "holdout": cascade.holdout.model_dump() if cascade.holdout else None,
         "average_precision": report.average_precision,
     }
-    if report.threshold is not None:
+    if report.threshold is not None and LIGHT in validation:
         cut = cascade.threshold or report.threshold
         found["unproven_share"] = unproven_share(folder, validation, holdout, cut, loss)
     rows = read_table(folder / "snapshot" / "holdout.parquet")
