@@ -106,7 +106,7 @@ def live(
     for number in range(WARM_UP_WEEKS, WARM_UP_WEEKS + weeks):
         seen = Judgement(policy)
         week = platform.week(number, flagged=seen)
-        lived.append(measured(number, week.truth, policy.tally.retrains))
+        lived.append(measured(number, week.truth, seen.scores, policy.tally.retrains))
         print(name, lived[-1], file=sys.stderr, flush=True)
         if number == WARM_UP_WEEKS + weeks - 1:
             break  # a retrain now would serve no week
@@ -125,8 +125,8 @@ def live(
     }
 
 
-def measured(number: int, truth: pd.DataFrame, retrains: int) -> dict[str, Any]:
-    """Hold a week's decisions against the truth."""
+def measured(number: int, truth: pd.DataFrame, scores: Any, retrains: int) -> dict[str, Any]:
+    """Hold a week's decisions against the truth, and its scores: which recall they allowed."""
     violating = truth["violating"].to_numpy() == 1
     flagged = truth["flagged"].to_numpy()
     right, acted = int((violating & flagged).sum()), int(flagged.sum())
@@ -135,6 +135,7 @@ def measured(number: int, truth: pd.DataFrame, retrains: int) -> dict[str, Any]:
         "week": number - WARM_UP_WEEKS + 1,
         "precision": precision,
         "recall": right / max(1, int(violating.sum())),
+        "reachable": reachable_recall(scores, violating),
         "flagged": acted,
         "prevalence": float(violating.mean()),
         "in_violation": precision is not None and precision < POLICY.min_precision,
@@ -142,17 +143,26 @@ def measured(number: int, truth: pd.DataFrame, retrains: int) -> dict[str, Any]:
     }
 
 
-def summary(year: dict[str, Any]) -> dict[str, Any]:
-    """Return a policy's figures: recall is the mean over weeks.
+def reachable_recall(scores: Any, violating: Any) -> float:
+    """Return the best recall at the floor of who knew the truth of the week beforehand."""
+    right = np.cumsum(violating[np.argsort(-scores, kind="stable")])
+    kept = np.flatnonzero(right / np.arange(1, len(right) + 1) >= POLICY.min_precision)
+    return float(right[kept[-1]] / right[-1]) if kept.size else 0.0
 
-    `recall_at_floor` counts nothing in a week whose precision is below the floor.
+
+def summary(year: dict[str, Any]) -> dict[str, Any]:
+    """Return a policy's figures, means over weeks.
+
+    `recall` is at the precision floor: a week whose precision is below it counts nothing.
+    `recall_at_any_precision` leaves the floor out of it, `reachable` is what the scores allowed.
     """
     weeks = year["weeks"]
     kept = [0.0 if week["in_violation"] else week["recall"] for week in weeks]
     return {
         "weeks_in_violation": sum(week["in_violation"] for week in weeks),
-        "recall": round(float(np.mean([week["recall"] for week in weeks])), 4),
-        "recall_at_floor": round(float(np.mean(kept)), 4),
+        "recall": round(float(np.mean(kept)), 4),
+        "recall_at_any_precision": round(float(np.mean([week["recall"] for week in weeks])), 4),
+        "reachable": round(float(np.mean([week["reachable"] for week in weeks])), 4),
         "retrains": year["retrains"],
         "threshold_updates": year["threshold_updates"],
         "fits": year["fits"],
@@ -189,16 +199,16 @@ def main() -> None:
             )
         }
     print(
-        f"| policy | weeks in violation of {asked.weeks} | recall | recall at the floor "
-        "| retrains | threshold updates | fits |"
+        f"| policy | weeks in violation of {asked.weeks} | recall at the floor "
+        "| at any precision | reachable | retrains | threshold updates | fits |"
     )
-    print("| --- " * 7 + "|")
+    print("| --- " * 8 + "|")
     found = {name: summary(years[name]) for name in names}
     for name, f in found.items():
         print(
             f"| {NAMES[name]} | {f['weeks_in_violation']} | {f['recall']:.3f} "
-            f"| {f['recall_at_floor']:.3f} | {f['retrains']} | {f['threshold_updates']} "
-            f"| {f['fits']} |"
+            f"| {f['recall_at_any_precision']:.3f} | {f['reachable']:.3f} | {f['retrains']} "
+            f"| {f['threshold_updates']} | {f['fits']} |"
         )
     print(f"{time.perf_counter() - began:.0f} s by the clock")
     if asked.details is not None:

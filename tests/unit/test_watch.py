@@ -151,7 +151,7 @@ def test_a_mix_that_moved_asks_for_a_threshold_and_moved_inputs_for_a_refresh(pl
     place.serve(0, rows=400, prevalence=0.05)
     place.serve(1, rows=400, age=90.0)
     report = place.check(2.3, config=CONFIG.model_copy(update={"scales": (1,)}))
-    assert [s.cause for s in signals_from(report)] == ["prior_shift", "covariate_shift"]
+    assert [s.cause for s in signals_from(report, CONFIG)] == ["prior_shift", "covariate_shift"]
     assert "number_age" in report.checks[1].diagnosis.moved_features
     assert report.checks[1].diagnosis.example_ids[0].startswith("r1-5-")
 

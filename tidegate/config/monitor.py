@@ -52,6 +52,12 @@ class TriggerConfig(Section):
     refresh_rest_hours: Annotated[float, Field(ge=0)] = Field(
         0.0, description="rest between a retrain and a light refresh; new thresholds do not wait"
     )
+    renew_threshold: Share | None = Field(
+        None,
+        description="ask for the next window's threshold at the end of each one in which it would "
+        "flag so much more or less, as a share; policy.confidence is then of each window's own "
+        "precision",
+    )
     max_per_day: Annotated[int, Field(ge=1)] = 3
     full_after_refreshes: Annotated[int, Field(ge=1)] = Field(
         4, description="light refreshes in a row after which the next one searches anew"

@@ -66,6 +66,13 @@ class RunConfig(Section):
                 "policy.training_evidence is combined, but a split by time makes training rows "
                 "another population than validation rows; write start"
             )
+        if self.monitor.trigger.renew_threshold is not None and (
+            self.policy.objective != "max_recall" or self.policy.segments is not None
+        ):
+            raise ValueError(
+                "monitor.trigger.renew_threshold renews one threshold that keeps a precision, and "
+                "policy.objective or policy.segments sets another kind; leave it out"
+            )
         return self
 
 

@@ -28,8 +28,10 @@ _FEATURIZER, _MODEL = "featurizer", "model"
 _LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost", "xgboost-cpu")
 # What makes two bundles the same: everything but when, where and under what name they were made.
 _NOT_CONTENT = {"name", "version", "created_at", "libraries", "probe_scores", "source_digest"}
-_ADDED = ("rule", "history")
+_ADDED = ("rule", "history", "rules_before")
 _VERSION_DIGITS = 12
+#: Rules of a year, renewed every day.
+_RULES_TOLD = 400
 _PROBE_ROWS = 4
 _PROBE_TERMS = 40
 
@@ -207,6 +209,8 @@ def with_decision_rule(
             f"has no output {strange[0]!r}, for which the rule has a threshold",
             "evaluate this bundle's own scores",
         )
+    # What evaluation gives the first rule has served nobody.
+    before = () if manifest.min_precision is None else manifest.same_scores
     with store.new_directory(target) as scratch:
         for file in manifest.files:
             (scratch / file).parent.mkdir(parents=True, exist_ok=True)
@@ -220,6 +224,7 @@ def with_decision_rule(
                     "min_precision": min_precision,
                     "confidence": confidence,
                     "rule": rule,
+                    "rules_before": before[-_RULES_TOLD:],
                 }
             ),
         )

@@ -13,7 +13,6 @@ import numpy.typing as npt
 
 from tidegate.config import MonitorConfig, PolicyConfig
 from tidegate.evaluation.measurement import rows_of
-from tidegate.evaluation.next_window import next_window_threshold
 from tidegate.evaluation.prior_shift import estimate_prior_shift, offer_threshold
 from tidegate.monitoring.hypotheses import (
     NewInputs,
@@ -28,6 +27,7 @@ from tidegate.monitoring.quality import (
     expected_quality,
     labelled_quality,
 )
+from tidegate.monitoring.renewal import next_window
 from tidegate.monitoring.wording import evidence_of, sentence_of
 from tidegate.records import (
     SCORE,
@@ -36,7 +36,6 @@ from tidegate.records import (
     Diagnosis,
     DriftReport,
     LabelledQuality,
-    OperatingPoint,
     PriorShift,
     Signal,
     ThresholdOffer,
@@ -166,7 +165,9 @@ def diagnose(
         expected=expected,
         labelled=quality,
         offer=offer,
-        next_window=_next_window(reference, window, prior, policy),
+        next_window=None
+        if prior is None
+        else next_window(reference, window, policy=policy, threshold=threshold),
     )
     says = sentence_of(found, policy)
     return found.model_copy(update={"says": says, "evidence": evidence_of(found, tests, policy)})
@@ -182,8 +183,6 @@ def signals_of(diagnosis: Diagnosis, *, model: str, window: str) -> tuple[Signal
         evidence["prevalence"] = diagnosis.prior.prevalence
     if diagnosis.offer is not None and diagnosis.offer.offered is not None:
         evidence["offered_threshold"] = diagnosis.offer.offered.value
-    if diagnosis.next_window is not None:
-        evidence["next_window_threshold"] = diagnosis.next_window.threshold
     says = diagnosis.says
     return (Signal(model=model, window=window, cause=cause, says=says, evidence=evidence),)
 
@@ -230,21 +229,6 @@ def _offer(
         return None
     rows = rows_of(reference, "drift reference")
     return offer_threshold(rows, prior, policy=policy, threshold=threshold)
-
-
-def _next_window(
-    reference: Any, window: Any, prior: PriorShift | None, policy: PolicyConfig
-) -> OperatingPoint | None:
-    """Return the cut for a window like this one, whatever changed or did not."""
-    if prior is None or policy.objective != "max_recall":
-        return None
-    return next_window_threshold(
-        rows_of(reference, "drift reference"),
-        window[SCORE],
-        upcoming=len(window),
-        min_precision=policy.min_precision,
-        confidence=policy.confidence,
-    )
 
 
 def _moved(tests: DriftReport) -> tuple[str, ...]:

@@ -131,7 +131,7 @@ def _chosen(
         since,
         until,
         columns=bundle.manifest.inputs,
-        version=bundle.manifest.version,
+        versions=bundle.manifest.same_scores,
         late_hours=config.late_hours,
         max_rows=_ALL_ROWS,
         seed=config.seed,

@@ -79,7 +79,7 @@ def check_served(config: RunConfig, workspace: Path, *, now: datetime) -> Checke
 def write_signals(report: MonitorReport, folder: Path, config: MonitorConfig) -> None:
     """Leave what a trigger should know of the windows up to a report beside its state."""
     lately = _lately(report, read_state(folder / STATE, config), config)
-    signals = [signal.model_dump(mode="json") for signal in signals_from(lately)]
+    signals = [signal.model_dump(mode="json") for signal in signals_from(lately, config)]
     write_json(folder / SIGNALS, signals)
 
 

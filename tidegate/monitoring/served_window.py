@@ -1,6 +1,6 @@
 """Rows of a window as the payload log holds them, and their labels: what is usable, what is not."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -28,12 +28,12 @@ def read_served(
     until: datetime,
     *,
     columns: Sequence[Column],
-    version: str,
+    versions: Collection[str],
     late_hours: float,
     max_rows: int,
     seed: int,
 ) -> Served:
-    """Read the rows that one version served in a window.
+    """Read the rows that one model served in a window, under whatever thresholds.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def read_served(
         The payload log.
     columns : sequence of Column
         The bundle's inputs; none reads scores alone.
-    version : str
-        Of the bundle.
+    versions : collection of str
+        Of the bundle, and of earlier ones with the same scores.
     max_rows : int
         Of more a sample is returned.
 
@@ -56,7 +56,7 @@ def read_served(
     found, reading = read_log(log_uri, since, until, names, late_seconds=3600 * late_hours)
     import pandas as pd
 
-    own = found[found[_VERSION].astype("string").eq(version).fillna(False).to_numpy(bool)]
+    own = found[found[_VERSION].astype("string").isin(versions).to_numpy(bool)]
     score = pd.to_numeric(own[SCORE], errors="coerce")
     scored = own[np.isfinite(score.to_numpy(np.float64, na_value=np.nan))]
     frame, broken = _cells(scored, columns)

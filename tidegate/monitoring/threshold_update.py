@@ -1,9 +1,10 @@
 """A new threshold for the model in service, after the share of violating posts has moved.
 
 Nothing is trained. The threshold is chosen anew on the labelled rows that the bundle brings with
-it, for the prevalence that the window's scores tell, and the promise is held against the labels
-that came back since. What keeps it is the same model in a bundle of its own version, and goes the
-way that any release goes. A refusal is a result.
+it, for the prevalence that the window's scores tell, or is the one for the next window where
+`monitor.trigger.renew_threshold` asks for that. It is held against the labels that came back since.
+What keeps the promise is the same model in a bundle of its own version, and goes the way that any
+release goes. A refusal is a result.
 """
 
 from datetime import datetime, timedelta
@@ -23,6 +24,7 @@ from tidegate.records import (
     SCORE,
     BundleManifest,
     Interval,
+    NextWindow,
     PriorShift,
     RemedyRequest,
     ThresholdUpdate,
@@ -42,6 +44,15 @@ _TRIES = 5
 
 class _Refused(Exception):
     """Why there is no other threshold."""
+
+
+class _Choice(NamedTuple):
+    """A threshold, what it keeps and with which figures, in words."""
+
+    threshold: float
+    keeps: str
+    figures: str
+    prevalence: float | None = None
 
 
 class _Recheck(NamedTuple):
@@ -69,7 +80,8 @@ def update_threshold(
     config : RunConfig
         The promise (`policy`), the labels that came back (`monitor.labels`) and who approves.
     request : RemedyRequest
-        Its evidence names the bundle's version and the `PriorShift` that was seen.
+        Its evidence names the bundle's version and the `PriorShift` that was seen, or the
+        `NextWindow`.
     now : datetime
         With a time zone.
     backend : ReleaseBackend, optional
@@ -149,7 +161,47 @@ def _chosen(
     request: RemedyRequest,
     now: datetime,
 ) -> ThresholdUpdate:
-    shift = _shift(manifest, config, request)
+    _check_request(manifest, config, request)
+    renewed = config.monitor.trigger.renew_threshold is not None
+    new = (
+        _for_next_window(config, request)
+        if renewed
+        else _for_prevalence(source, manifest, config, request)
+    )
+    update = update.model_copy(update={"prevalence_assumed": new.prevalence})
+    if manifest.threshold is not None and abs(new.threshold - manifest.threshold) < 1e-9:
+        says = f"the threshold in service, {new.threshold:.4f}, is the one that {new.keeps}"
+        return update.model_copy(
+            update={"outcome": "kept", "threshold": new.threshold, "says": says}
+        )
+    recheck = _recheck(manifest, config, request, new.threshold, now)
+    if recheck.precision is not None and recheck.precision[1] < config.policy.min_precision:
+        low, high = recheck.precision
+        raise _Refused(
+            f"{new.threshold:.4f} {new.keeps}, but of {recheck.flagged} labelled rows that it "
+            f"flags {low:.3f} to {high:.3f} violate"
+        )
+    before = "none" if manifest.threshold is None else f"{manifest.threshold:.4f}"
+    return update.model_copy(
+        update={
+            "outcome": "decided",
+            "threshold": new.threshold,
+            "labelled_flagged": recheck.flagged,
+            "labelled_precision": recheck.precision,
+            "says": f"threshold {new.threshold:.4f} instead of {before} {new.keeps} "
+            f"({new.figures})",
+        }
+    )
+
+
+def _for_prevalence(
+    source: Path, manifest: BundleManifest, config: RunConfig, request: RemedyRequest
+) -> _Choice:
+    """Choose for the share of violating posts that a window's scores tell."""
+    try:
+        shift = PriorShift.model_validate(request.evidence["prior"])
+    except (KeyError, ValidationError):
+        raise _Refused("the request does not say how far the prevalence has moved") from None
     try:
         rows = rows_of(read_table(source / DRIFT_REFERENCE), "drift reference")
     except (FileNotFoundError, BadInput) as error:
@@ -159,37 +211,34 @@ def _chosen(
     except ValueError as error:
         raise _Refused(str(error)) from None
     promise = f"precision {config.policy.min_precision:g}"
-    there = f"at a prevalence of {offer.prevalence_assumed:.4f}"
-    update = update.model_copy(update={"prevalence_assumed": offer.prevalence_assumed})
+    keeps = f"keeps {promise} at a prevalence of {offer.prevalence_assumed:.4f}"
     if offer.offered is None:
-        raise _Refused(f"none of the reference's keeps {promise} {there}; the model has to learn")
+        raise _Refused(f"none of the reference's {keeps}; the model has to learn")
     new = offer.offered
-    if manifest.threshold is not None and abs(new.value - manifest.threshold) < 1e-9:
-        says = f"the threshold in service, {new.value:.4f}, is the one that keeps {promise} {there}"
-        return update.model_copy(update={"outcome": "kept", "threshold": new.value, "says": says})
-    recheck = _recheck(manifest, config, request, new.value, now)
-    if recheck.precision is not None and recheck.precision[1] < config.policy.min_precision:
-        low, high = recheck.precision
-        raise _Refused(
-            f"{new.value:.4f} would keep {promise} {there}, but of {recheck.flagged} labelled rows "
-            f"that it flags {low:.3f} to {high:.3f} violate"
-        )
-    before = "none" if manifest.threshold is None else f"{manifest.threshold:.4f}"
-    return update.model_copy(
-        update={
-            "outcome": "decided",
-            "threshold": new.value,
-            "labelled_flagged": recheck.flagged,
-            "labelled_precision": recheck.precision,
-            "says": f"threshold {new.value:.4f} instead of {before} keeps {promise} {there} "
-            f"(precision {new.precision:.3f}, at least {new.precision_lower_bound:.3f}; "
-            f"recall {new.recall:.3f})",
-        }
+    figures = (
+        f"precision {new.precision:.3f}, at least {new.precision_lower_bound:.3f}; "
+        f"recall {new.recall:.3f}"
     )
+    return _Choice(new.value, keeps, figures, offer.prevalence_assumed)
 
 
-def _shift(manifest: BundleManifest, config: RunConfig, request: RemedyRequest) -> PriorShift:
-    """Return the shift that a request is about, or refuse it."""
+def _for_next_window(config: RunConfig, request: RemedyRequest) -> _Choice:
+    """Take what the monitor found for the posts that come next."""
+    try:
+        found = NextWindow.model_validate(request.evidence["next_window"])
+    except (KeyError, ValidationError):
+        raise _Refused("the request does not say which threshold the next window needs") from None
+    figures = (
+        f"its precision likely above {found.precision_lower_bound:.3f}, {found.precision:.3f} "
+        f"expected; recall {found.recall:.3f}"
+    )
+    floor = config.policy.min_precision
+    verb = "keeps" if found.precision_lower_bound >= floor else "comes nearest to"
+    return _Choice(found.threshold, f"{verb} precision {floor:g} in the next window", figures)
+
+
+def _check_request(manifest: BundleManifest, config: RunConfig, request: RemedyRequest) -> None:
+    """Refuse a request that no single threshold of this bundle can answer."""
     evidence = request.evidence
     if config.policy.objective != "max_recall":
         raise _Refused(
@@ -203,10 +252,6 @@ def _shift(manifest: BundleManifest, config: RunConfig, request: RemedyRequest) 
     version = evidence.get("bundle_version")
     if version is not None and version != manifest.version:
         raise _Refused(f"it was noticed about {version}, and {manifest.version} is in service")
-    try:
-        return PriorShift.model_validate(evidence["prior"])
-    except (KeyError, ValidationError):
-        raise _Refused("the request does not say how far the prevalence has moved") from None
 
 
 def _review(manifest: BundleManifest, threshold: float | None) -> float | None:
@@ -231,7 +276,7 @@ def _recheck(
         _since(request, config, now),
         now,
         columns=(),
-        version=manifest.version,
+        versions=manifest.same_scores,
         late_hours=watch.late_hours,
         max_rows=watch.watched_rows,
         seed=watch.seed,

@@ -41,7 +41,7 @@ _PLANNED = frozenset({"schedule", "new_labels", "hand"})
 #: How many signals and requests are remembered, and how many signals wait; more say nothing new.
 _SIGNALS_TOLD, _REQUESTS_TOLD, _MOST_WAITING = 1000, 100, 50
 _TRIES = 20
-_RUNS = "retrain-"
+_RUNS, _RENEWALS = "retrain-", "renewal-"
 
 
 class TriggerStore(Protocol):
@@ -83,7 +83,7 @@ def decide(
     state = _without_overdue(state, now, config)
     known = _by_name(state.waiting) | _by_name(_with_schedule(state, signals, now, config))
     fresh = {name: signal for name, signal in known.items() if name not in state.told}
-    waiting = tuple(fresh.values())[:_MOST_WAITING]
+    waiting = _latest_renewal(tuple(fresh.values()))[:_MOST_WAITING]
     state = state.model_copy(update={"waiting": waiting})
     if not waiting:
         why = (
@@ -97,7 +97,10 @@ def decide(
         waiting = _pages(urgent, state, config)
     rest = None if urgent else _rest(state, now, config)
     if rest is not None:
-        return state, _nothing(now, f"{rest}; {_waiting(waiting)}")
+        renewals = tuple(signal for signal in waiting if signal.cause == "stale_threshold")
+        if not renewals:
+            return state, _nothing(now, f"{rest}; {_waiting(waiting)}")
+        waiting = renewals
     waiting = _unmixed(waiting)
     rested = _not_before_rest(waiting, state, now, config)
     if not rested:
@@ -115,12 +118,14 @@ def ended(state: TriggerState, name: str, *, replaced_model: bool) -> TriggerSta
     """Take in how a request ended; one that does not run changes nothing.
 
     Where another model is in service now, what was noticed about the old one no longer waits,
-    except what a person asked for.
+    except what a person asked for. Another threshold answers what asked for one, and nothing else.
     """
     if state.running is None or state.running.name != name:
         return state
     kept = state.waiting
-    if replaced_model:
+    if state.running.remedy == "threshold_update":
+        kept = tuple(s for s in kept if _REMEDIES[s.cause] != "threshold_update")
+    elif replaced_model:
         kept = tuple(signal for signal in kept if signal.cause == "hand")
     return state.model_copy(update={"running": None, "waiting": kept})
 
@@ -193,6 +198,16 @@ def _pages(
     return tuple(signal for signal in signals if _remedy(signal, state, config) == "page")
 
 
+def _latest_renewal(signals: tuple[Signal, ...]) -> tuple[Signal, ...]:
+    """Leave out what was said of a stale threshold before the latest window."""
+    windows = [signal.window for signal in signals if signal.cause == "stale_threshold"]
+    return tuple(
+        signal
+        for signal in signals
+        if signal.cause != "stale_threshold" or signal.window == max(windows)
+    )
+
+
 def _unmixed(signals: tuple[Signal, ...]) -> tuple[Signal, ...]:
     """Keep a page for an unclear change from taking the place of others' remedies; hands first."""
     unclear = tuple(signal for signal in signals if signal.cause == "unclear")
@@ -213,7 +228,7 @@ def _request(
     beside = ", ".join(f"{n} {cause}" for cause, n in sorted(others.items()))
     says = f"{remedy} for {strongest.cause}: {strongest.says}"
     return RemedyRequest(
-        name=_name(strongest.model, strongest.window, strongest.cause, remedy),
+        name=_name(strongest, remedy),
         model=strongest.model,
         window=strongest.window,
         remedy=remedy,
@@ -274,7 +289,7 @@ def _with_schedule(
 
 
 def _rest(state: TriggerState, now: datetime, config: TriggerConfig) -> str | None:
-    """Say why nothing may be asked for now."""
+    """Say why nothing may be asked for now; renewed thresholds neither rest nor count."""
     asked = sorted(
         datetime.fromisoformat(at) for name, at in state.asked.items() if name.startswith(_RUNS)
     )
@@ -315,10 +330,11 @@ def _signal_name(signal: Signal) -> str:
     return "signal-" + _digest(signal.model, signal.window, signal.cause, signal.wants or "")
 
 
-def _name(model: str, window: str, cause: str, remedy: str) -> str:
+def _name(signal: Signal, remedy: Remedy) -> str:
     """Return a name that Kubernetes takes for an object."""
-    kind = "page-" if remedy == "page" else _RUNS
-    return f"{kind}{model}-{_digest(model, window, cause, remedy)}"
+    kind = _RENEWALS if signal.cause == "stale_threshold" else _RUNS
+    digest = _digest(signal.model, signal.window, signal.cause, remedy)
+    return f"{'page-' if remedy == 'page' else kind}{signal.model}-{digest}"
 
 
 def _digest(*parts: str) -> str:

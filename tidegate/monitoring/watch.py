@@ -21,6 +21,7 @@ from tidegate.monitoring.metrics import metrics_text
 from tidegate.monitoring.online_state import read_online_state
 from tidegate.monitoring.page import monitor_page
 from tidegate.monitoring.reference import matching_rows
+from tidegate.monitoring.renewal import renewal_signal
 from tidegate.monitoring.schedule import due_windows, read_state
 from tidegate.monitoring.served_window import Served, labelled_rows, read_labels, read_served
 from tidegate.monitoring.window import read_comparable
@@ -140,17 +141,29 @@ def check_log(
     return report
 
 
-def signals_from(report: MonitorReport) -> tuple[Signal, ...]:
+def signals_from(report: MonitorReport, config: MonitorConfig) -> tuple[Signal, ...]:
     """Return what a trigger should know of a monitor's checks, those of segments first.
 
-    The evidence says of which version, and of which segment alone, and how far the share of
-    violating posts has moved. A trigger takes the last of several for the same window and cause.
+    The evidence says of which version, and of which segment alone, how far the share of violating
+    posts has moved, and the threshold for the next window. A trigger takes the last of several for
+    the same window and cause. That a threshold is stale is said of the latest window alone.
     """
-    return tuple(
-        signal.model_copy(update={"evidence": {**signal.evidence, **_evidence(check)}})
+    found = [
+        (check, signal)
         for check in sorted(report.checks, key=lambda check: check.segment is None)
         if check.diagnosis is not None
         for signal in signals_of(check.diagnosis, model=report.model, window=check.until)
+    ]
+    whole = [
+        check for check in report.checks if (check.segment, check.scale) == (None, config.scales[0])
+    ]
+    if whole:
+        latest = max(whole, key=lambda check: datetime.fromisoformat(check.until))
+        renewal = renewal_signal(latest, changed=config.trigger.renew_threshold)
+        found += [] if renewal is None else [(latest, renewal)]
+    return tuple(
+        signal.model_copy(update={"evidence": {**signal.evidence, **_evidence(check)}})
+        for check, signal in found
     )
 
 
@@ -160,6 +173,8 @@ def _evidence(check: WindowCheck) -> dict[str, Any]:
         evidence["segment"] = check.segment
     if check.diagnosis is not None and check.diagnosis.prior is not None:
         evidence["prior"] = check.diagnosis.prior.model_dump(mode="json")
+    if check.diagnosis is not None and check.diagnosis.next_window is not None:
+        evidence["next_window"] = check.diagnosis.next_window.model_dump(mode="json")
     return evidence
 
 
@@ -230,7 +245,7 @@ class _Monitor:
             since,
             until,
             columns=self._bundle.manifest.inputs if inputs else (),
-            version=self._bundle.manifest.version,
+            versions=self._bundle.manifest.same_scores,
             late_hours=self._config.late_hours,
             max_rows=self._config.watched_rows,
             seed=self._config.seed,

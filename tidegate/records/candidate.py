@@ -55,7 +55,8 @@ class BundleManifest(Record):
     A bundle that evaluation has not seen yet has no threshold and no promise (None).
     `probe_scores` are the scores of rows that every bundle makes up for itself; `source_digest` is
     of the bytes that the snapshot was read from (empty where they were not told). `history` names
-    the inputs that a new account has none of.
+    the inputs that a new account has none of. `rules_before` are the versions of the same model
+    under the rules that it served with before, oldest first.
     """
 
     name: str
@@ -76,6 +77,12 @@ class BundleManifest(Record):
     probe_scores: tuple[float, ...] = ()
     rule: DecisionRule = DecisionRule()
     history: tuple[str, ...] = ()
+    rules_before: tuple[str, ...] = ()
+
+    @property
+    def same_scores(self) -> tuple[str, ...]:
+        """The versions that score every row as this one does."""
+        return (*self.rules_before, self.version)
 
     @property
     def paths(self) -> Mapping[str, tuple[str, ...]]:

@@ -104,6 +104,21 @@ class LabelledQuality(Record):
     error: float
 
 
+class NextWindow(Record):
+    """The threshold at which the next window's own precision likely keeps the floor.
+
+    `flagged` and `flagged_in_service` count rows of the window that was seen: by this threshold,
+    and by the one in service.
+    """
+
+    threshold: float
+    precision: float
+    precision_lower_bound: float
+    recall: float
+    flagged: int
+    flagged_in_service: int
+
+
 class Diagnosis(Record):
     """What kind of change a window shows, and why.
 
@@ -122,7 +137,7 @@ class Diagnosis(Record):
     expected: ExpectedQuality | None = None
     labelled: LabelledQuality | None = None
     offer: ThresholdOffer | None = None
-    next_window: OperatingPoint | None = None
+    next_window: NextWindow | None = None
 
 
 class LabelDelay(Record):
