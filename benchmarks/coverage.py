@@ -222,6 +222,36 @@ def figure(name: str, apart: float = 2.0, share: float = PREVALENCE) -> Callable
     return once
 
 
+def class_figure(name: str) -> Callable[[Rng, float], bool]:
+    """Tell three classes of 10, 30 and 60 % apart; the figure is the rarest one's, or the mean."""
+    import pandas as pd
+
+    from tidegate.evaluation.classes import class_metrics, macro_f1
+
+    def sample(rng: Rng, count: int) -> Any:
+        truth = np.digitize(rng.random(count), [0.1, 0.4])
+        logits = 2.5 * np.eye(3)[truth] + rng.normal(size=(count, 3)) + np.log([0.1, 0.3, 0.6])
+        share = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        return pd.DataFrame({f"score_{k}": share[:, i] for i, k in enumerate("abc")}).assign(
+            **{"class": np.array(list("abc"))[truth]}
+        )
+
+    def found(rng: Rng, count: int, confidence: float) -> tuple[float, Any]:
+        table = sample(rng, count)
+        if name == "macro_f1":
+            value, interval = macro_f1(table, confidence=confidence) or (0.0, None)
+            return value, interval
+        rarest = class_metrics(table, confidence=confidence)[0]
+        return getattr(rarest, name), rarest.intervals[name]
+
+    truth = found(np.random.default_rng(1), 1_000_000, 0.9)[0]
+
+    def once(rng: Rng, confidence: float) -> bool:
+        return held(found(rng, 600, confidence)[1], truth)
+
+    return once
+
+
 def promised(kept: Callable[[float], bool], **policy: Any) -> Callable[[Rng, float], bool]:
     def once(rng: Rng, confidence: float) -> bool:
         wanted = PolicyConfig(confidence=confidence, **policy)
@@ -324,6 +354,9 @@ def cases() -> Iterator[tuple[str, str, Callable[[Rng, float], bool]]]:
     yield "average precision of 0.98, 20 rows", "interval", near
     near = figure("average_precision", 4.0, 0.05)
     yield "average precision of 0.97, 50 rows", "interval", near
+    for name in ("precision", "recall", "f1", "average_precision"):
+        yield f"{name.replace('_', ' ')} of a class", "interval", class_figure(name)
+    yield "macro-F1 of three classes", "interval", class_figure("macro_f1")
     yield "recall, unequal weights", "interval", weighted_recall
     for name in ("fpr", "recall", "precision", "selection_rate", "calibration"):
         title = f"a group's {name.replace('_', ' ')}, "

@@ -13,7 +13,7 @@ from tidegate.data.columns import check_columns
 from tidegate.data.draft import draft_config
 from tidegate.data.ingest import build_snapshot
 from tidegate.errors import BadInput
-from tidegate.evaluation.classes import class_metrics, roc_auc_ovo
+from tidegate.evaluation.classes import class_metrics, macro_f1, roc_auc_ovo
 from tidegate.models.quality import cross_entropy
 from tidegate.models.scoring import scored_rows, with_outputs
 from tidegate.models.target import indicators_of, labels_of, score_of, violating_of
@@ -169,7 +169,7 @@ def scored(target, data, rows=300):
 
 def test_figures_of_classes_are_scikit_learns():
     table, outputs, y = scored(CLASSES, MULTICLASS)
-    metrics = class_metrics(table)
+    metrics = class_metrics(table, confidence=0.95)
     assert [of.name for of in metrics] == list(CLASSES.outputs)
     expected = f1_score(y, outputs.argmax(axis=1), average=None)
     np.testing.assert_allclose([of.f1 for of in metrics], expected)
@@ -178,17 +178,39 @@ def test_figures_of_classes_are_scikit_learns():
     assert set(table["class"]) == set(CLASSES.outputs)
 
 
+def test_every_figure_of_a_class_lies_in_its_interval_and_more_confidence_widens_it():
+    table, _, _ = scored(CLASSES, MULTICLASS)
+    narrow, wide = (class_metrics(table, confidence=c) for c in (0.8, 0.99))
+    for some, more in zip(narrow, wide, strict=True):
+        for name in ("precision", "recall", "f1", "average_precision"):
+            assert more.intervals[name][0] < some.intervals[name][0] < getattr(some, name)
+            assert getattr(some, name) < some.intervals[name][1] < more.intervals[name][1]
+    value, (low, high) = macro_f1(table, confidence=0.95)
+    assert value == pytest.approx(np.mean([of.f1 for of in narrow]))
+    assert low < value < high
+
+
+def test_a_row_of_weight_two_is_as_good_as_one_in_the_figures_of_classes():
+    table, _, _ = scored(CLASSES, MULTICLASS)
+    same = table.assign(weight=2.0)
+    assert class_metrics(table.assign(weight=1.0), confidence=0.95) == class_metrics(
+        same, confidence=0.95
+    )
+
+
 def test_figures_of_tasks_cut_each_at_one_half():
     table, outputs, y = scored(TASKS, MULTILABEL)
     expected = f1_score(y, outputs >= 0.5, average=None)
-    np.testing.assert_allclose([of.f1 for of in class_metrics(table)], expected)
+    np.testing.assert_allclose([of.f1 for of in class_metrics(table, confidence=0.9)], expected)
     assert roc_auc_ovo(table) is None
 
 
 def test_two_classes_have_no_figures_of_classes():
     _, tables = snapshot(posts(), label="y")
     table = scored_rows(tables["train"], np.full(len(tables["train"]), 0.5))
-    assert class_metrics(with_outputs(table, Target(), tables["train"], np.empty((0, 2)))) == ()
+    table = with_outputs(table, Target(), tables["train"], np.empty((0, 2)))
+    assert class_metrics(table, confidence=0.95) == ()
+    assert macro_f1(table, confidence=0.95) is None
     assert roc_auc_ovo(table) is None
 
 

@@ -20,6 +20,8 @@ _RULED_OUT = (
     "Clearing posts: a low score orders posts for review, it does not say that one is harmless.",
     "Surfaces, languages or populations that the training data do not hold.",
 )
+#: Their intervals come from a model of the ranking (`tidegate.evaluation.binormal`).
+_RANKED = ("average_precision", "roc_auc")
 
 
 def audit_record(
@@ -135,12 +137,7 @@ def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _metrics(evaluation: EvaluationReport) -> tuple[Metric, ...]:
-    found = []
-    for name in ("average_precision", "roc_auc", "log_loss", "brier_score"):
-        low, high = evaluation.intervals.get(name, (None, None))
-        how = None if low is None else "Student, of the influence function"
-        value = getattr(evaluation, name)
-        found.append(Metric(name=name, value=value, low=low, high=high, interval=how))
+    found = _free(evaluation, ("average_precision", "roc_auc", "log_loss", "brier_score"))
     if evaluation.precision is not None:
         found.append(
             Metric(
@@ -175,10 +172,24 @@ def _metrics(evaluation: EvaluationReport) -> tuple[Metric, ...]:
                 interval="inverted noncentral chi-square",
             )
         )
-    for name in ("macro_f1", "roc_auc_ovo"):
+    return (*found, *_free(evaluation, ("macro_f1", "roc_auc_ovo")))
+
+
+def _free(evaluation: EvaluationReport, names: tuple[str, ...]) -> list[Metric]:
+    """Return the figures that need no threshold, those that there are."""
+    found = []
+    for name in names:
         value = getattr(evaluation, name)
-        found += [Metric(name=name, value=value)] if value is not None else []
-    return tuple(found)
+        if value is None:
+            continue
+        low, high = evaluation.intervals.get(name, (None, None))
+        how = "score, binormal" if name in _RANKED else "Student, of the influence function"
+        found.append(
+            Metric(
+                name=name, value=value, low=low, high=high, interval=None if low is None else how
+            )
+        )
+    return found
 
 
 def _limits(

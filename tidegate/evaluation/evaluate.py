@@ -10,7 +10,7 @@ from tidegate.decision_rule import answered_scores
 from tidegate.errors import BadInput
 from tidegate.evaluation.calibration import calibrate
 from tidegate.evaluation.class_thresholds import class_thresholds
-from tidegate.evaluation.classes import class_metrics, roc_auc_ovo
+from tidegate.evaluation.classes import class_metrics, macro_f1, roc_auc_ovo
 from tidegate.evaluation.comparison import Baseline, compare
 from tidegate.evaluation.crossfit import Rows, read_folds
 from tidegate.evaluation.decision import Evidence, decide
@@ -108,7 +108,8 @@ def evaluate(
         policy,
     )
     figures = quality(holdout, confidence=confidence)
-    classes = class_metrics(holdout)
+    classes = class_metrics(holdout, confidence=confidence)
+    macro, macro_interval = macro_f1(holdout, confidence=confidence) or (None, None)
     return EvaluationReport(
         name=name,
         algorithm=algorithm,
@@ -116,7 +117,10 @@ def evaluate(
         roc_auc=figures.roc_auc,
         log_loss=figures.log_loss,
         brier_score=figures.brier_score,
-        intervals=figures.intervals,
+        intervals={
+            **figures.intervals,
+            **({} if macro_interval is None else {"macro_f1": macro_interval}),
+        },
         threshold=cut,
         min_precision=policy.min_precision,
         confidence=confidence,
@@ -145,7 +149,7 @@ def evaluate(
         score_reference=_score_reference(holdout, baseline),
         classes=classes,
         class_thresholds=class_thresholds(validation, holdout, policy),
-        macro_f1=sum(of.f1 for of in classes) / len(classes) if classes else None,
+        macro_f1=macro,
         roc_auc_ovo=roc_auc_ovo(holdout),
     )
 

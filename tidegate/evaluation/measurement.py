@@ -182,15 +182,18 @@ def quality(scored: Any, *, confidence: float) -> Quality:
         values[name], intervals[name] = ranking_interval(figure, found, label, weight, confidence)
     for name, losses in (("log_loss", loss), ("brier_score", (score - label) ** 2)):
         value = values[name] = float(np.average(losses, weights=weight))
-        half = _half_width(weight * (losses - value) / weight.sum(), confidence)
+        half = influence_half_width(weight * (losses - value) / weight.sum(), confidence)
         if half is not None:
             factor = float(np.exp(half / value))
             intervals[name] = (value / factor, value * factor)
     return Quality(**values, intervals=intervals)
 
 
-def _half_width(moves: FloatArray, confidence: float) -> float | None:
-    """Return half an interval's width from what each row moves a figure; None if none does."""
+def influence_half_width(moves: FloatArray, confidence: float) -> float | None:
+    """Return half an interval's width from what each row moves a figure; None if none does.
+
+    See `quality` for the quantile.
+    """
     from scipy.special import stdtrit
 
     squares = moves**2

@@ -237,7 +237,8 @@ class FunctionalReport(Record):
 class ClassMetrics(Record):
     """One class (the most probable one is said) or task (said from a probability of 0.5 on).
 
-    `n` counts its rows; `average_precision` is None where all rows or none are of it.
+    `n` counts its rows; `average_precision` is None where all rows or none are of it. `intervals`
+    are two-sided, by the names of the figures.
     """
 
     name: str
@@ -246,6 +247,7 @@ class ClassMetrics(Record):
     recall: float
     f1: float
     average_precision: float | None
+    intervals: Mapping[str, Interval] = {}
 
 
 class MitigationReport(Record):
