@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from tidegate.evaluation.comparison import Baseline, compare
 from tidegate.evaluation.measurement import quality
 
 
@@ -56,3 +57,37 @@ def test_rows_of_equal_weight_are_rows_and_lighter_ones_prove_less():
     light = table.assign(weight=np.where(np.arange(len(table)) % 10 == 0, 20.0, 1.0))
     low, high = quality(light, confidence=0.95).intervals["roc_auc"]
     assert high - low > even[1] - even[0]
+
+
+def pair_of(seed, rows=300, strengths=(4.0, 4.2)):
+    rng = np.random.default_rng(seed)
+    label = (rng.random(rows) < 0.2).astype(int)
+    shared = rng.normal(size=rows)
+    tables = []
+    for strength in strengths:
+        noise = 0.7 * shared + 0.7 * rng.normal(size=rows)
+        score = 1 / (1 + np.exp(-(strength * label - 0.6 + noise)))
+        tables.append(pd.DataFrame({"label": label, "score": score}))
+    return tables
+
+
+def differences(tables, cuts=(0.75, 0.7), confidence=0.95):
+    baseline = Baseline("old", "in_service", cuts[1], tables[1])
+    return compare(tables[0], cuts[0], baseline, confidence=confidence).differences
+
+
+def test_differences_of_two_models_near_one_are_held_as_often_as_stated():
+    truth = {name: of.difference for name, of in differences(pair_of(0, 400_000)).items()}
+    held = dict.fromkeys(truth, 0)
+    for seed in range(150):
+        for name, found in differences(pair_of(seed + 1)).items():
+            low, high = found.difference_ci
+            held[name] += low <= truth[name] <= high
+    assert min(held.values()) >= 0.91 * 150
+
+
+def test_two_models_that_make_no_fault_are_not_taken_for_equal():
+    found = differences(pair_of(0, strengths=(12.0, 12.5)))
+    for name in ("average_precision", "recall"):
+        low, high = found[name].difference_ci
+        assert low < 0 < high

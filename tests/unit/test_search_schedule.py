@@ -17,8 +17,12 @@ SECONDS = {"logistic": 2.0, "xgboost": 8.0, "long": 30.0}
 class Play:
     """One slot: every trial takes its seconds and reaches what `reached` says."""
 
-    def __init__(self, algorithms, reached=lambda name, count: 0.5 + 0.1 * count, **told):
+    def __init__(
+        self, algorithms, reached=lambda name, count: 0.5 + 0.1 * count, early=None, **told
+    ):
         self.now = 0.0
+        #: Seconds after which a long trial has learnt all that it can.
+        self.early = early
         config = SearchConfig.model_validate({"minutes": 5, "parallel": 1, **told})
         self.schedule = Schedule(algorithms, config, slots=1, cores=2, clock=lambda: self.now)
         self.reached = reached
@@ -30,7 +34,7 @@ class Play:
             began = self.now
             takes = SECONDS[turn.algorithm]
             if turn.algorithm == "long" and turn.seconds:
-                takes = turn.seconds
+                takes = min(turn.seconds, self.early or turn.seconds)
             self.now += takes
             self.turns.append((began, turn))
             count = sum(past.algorithm == turn.algorithm for _, past in self.turns)
@@ -82,6 +86,29 @@ def test_the_long_trial_starts_early_when_nothing_else_is_expected_to_improve():
     began = next(began for began, turn in play.turns if turn.algorithm == "long")
     late = Play([LOGISTIC, LONG], reached=lambda name, count: 0.5 + 0.002 * count).run()
     assert began < next(began for began, turn in late.turns if turn.algorithm == "long")
+
+
+def long_turns(**told):
+    play = Play([LOGISTIC, LONG], **told).run()
+    return play, [turn for _, turn in play.turns if turn.algorithm == "long"]
+
+
+def test_a_long_trial_that_wins_early_runs_again_from_another_seed():
+    best = {"logistic": 0.6, "long": 0.8}
+    play, turns = long_turns(reached=lambda name, count: best[name], early=100.0)
+    assert [turn.again for turn in turns] == [False, True]
+    places = [place for place, name in enumerate(play.names()) if name == "long"]
+    assert places[1] == places[0] + 1
+    assert play.now <= 0.95 * 300
+
+
+@pytest.mark.parametrize(
+    ("best", "early"),
+    [({"logistic": 0.9, "long": 0.8}, 100.0), ({"logistic": 0.6, "long": 0.8}, 200.0)],
+)
+def test_a_long_trial_that_loses_or_leaves_little_is_not_repeated(best, early):
+    _, turns = long_turns(reached=lambda name, count: best[name], early=early)
+    assert not [turn for turn in turns if turn.again]
 
 
 def test_no_trial_runs_beside_the_long_one():

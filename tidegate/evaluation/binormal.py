@@ -5,7 +5,8 @@ sample of twenty may hold none of them: its own spread is then far too small. Be
 stands the one that rows of a binormal model would have (scores of the two classes normal with one
 spread) whose figure is the one in question. The interval holds the values that the observed one
 does not reject (a score interval), and the observed spread counts for as much as its degrees of
-freedom say.
+freedom say. Of two models on the same rows the spread of the difference is taken likewise: what the
+rows show, beside what two such models would have whose figures move together as far as these do.
 
 References
 ----------
@@ -53,21 +54,10 @@ def ranking_interval(
     from scipy.special import stdtrit
 
     value, influence = figure(rows)
-    squares = (np.take(influence, rows.key) * weight) ** 2
-    variance, fourth = float(squares.sum()), float((squares**2).sum())
-    freedom = 0.0
-    # Rounding alone moves a figure by less.
-    if variance > 1e-24:
-        spread = fourth - variance**2 / label.size
-        freedom = min(2 * variance**2 / spread, 1e9) if spread > 0 else 1e9
-    values, model = _model(figure, label, weight)
-    odds, logs = np.log(values / (1 - values)), np.log(model)
-
-    def expected(true: float) -> float:
-        """Return the variance of the figure in the model where it is truly this."""
-        inside = min(max(true, float(values[0])), float(values[-1]))
-        return float(np.exp(np.interp(np.log(inside / (1 - inside)), odds, logs)))
-
+    variance, freedom = _spread(
+        np.take(influence, rows.key) * weight, int(np.count_nonzero(weight))
+    )
+    expected = _expected_variance(figure, label, weight)
     ratio = freedom * variance / expected(value) + _MODEL_FREEDOM
     reach = float(stdtrit(freedom + _MODEL_FREEDOM, 0.5 + confidence / 2))
     reach *= float(np.sqrt(ratio / (freedom + _MODEL_FREEDOM)))
@@ -81,6 +71,67 @@ def ranking_interval(
         return float(brentq(inside, value, furthest, xtol=1e-9))
 
     return value, (end(-1.0, 0.0), end(1.0, 1.0))
+
+
+def paired_ranking_interval(
+    figure: Figure,
+    pair: tuple[Placed, Placed],
+    label: FloatArray,
+    weight: FloatArray,
+    confidence: float,
+) -> tuple[tuple[float, float], Interval]:
+    """Return a figure of two models on the same rows and the interval of their difference.
+
+    Parameters
+    ----------
+    figure, label, weight, confidence
+        As for `ranking_interval`.
+    pair : tuple of Placed
+        The rows by place in each model's scores.
+    """
+    from scipy.special import stdtrit
+
+    found = [figure(rows) for rows in pair]
+    moves = [np.take(own[1], rows.key) * weight for own, rows in zip(found, pair, strict=True)]
+    variance, freedom = _spread(moves[0] - moves[1], int(np.count_nonzero(weight)))
+    own = float(np.sqrt((moves[0] @ moves[0]) * (moves[1] @ moves[1])))
+    together = float(moves[0] @ moves[1]) / own if own > 0 else 0.0
+    if np.array_equal(pair[0].key, pair[1].key):
+        together = 1.0
+    expected = _expected_variance(figure, label, weight)
+    one, two = (np.sqrt(expected(value)) for value, _ in found)
+    model = one**2 + two**2 - 2 * together * one * two
+    known = freedom + _MODEL_FREEDOM
+    half = float(stdtrit(known, 0.5 + confidence / 2)) * float(
+        np.sqrt(max(0.0, freedom * variance + _MODEL_FREEDOM * model) / known)
+    )
+    difference = found[0][0] - found[1][0]
+    return (found[0][0], found[1][0]), (difference - half, difference + half)
+
+
+def _spread(moves: FloatArray, rows: int) -> tuple[float, float]:
+    """Return the variance of a figure that rows move so far, and its degrees of freedom."""
+    squares = moves**2
+    variance, fourth = float(squares.sum()), float((squares**2).sum())
+    # Rounding alone moves a figure by less.
+    if variance <= 1e-24:
+        return variance, 0.0
+    spread = fourth - variance**2 / rows
+    return variance, min(2 * variance**2 / spread, 1e9) if spread > 0 else 1e9
+
+
+def _expected_variance(
+    figure: Figure, label: FloatArray, weight: FloatArray
+) -> Callable[[float], float]:
+    """Return the variance of a figure in the model where it is truly so much."""
+    values, model = _model(figure, label, weight)
+    odds, logs = np.log(values / (1 - values)), np.log(model)
+
+    def expected(true: float) -> float:
+        inside = min(max(true, float(values[0])), float(values[-1]))
+        return float(np.exp(np.interp(np.log(inside / (1 - inside)), odds, logs)))
+
+    return expected
 
 
 def _model(figure: Figure, label: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -1,14 +1,14 @@
 """The candidate beside the baseline on the same holdout rows."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from tidegate.decision_rule import row_thresholds
 from tidegate.errors import BadInput
+from tidegate.evaluation.binormal import Figure, paired_ranking_interval
 from tidegate.evaluation.intervals import FloatArray
 from tidegate.evaluation.measurement import rows_of
 from tidegate.evaluation.paired_spread import (
@@ -23,9 +23,7 @@ from tidegate.evaluation.paired_tests import delong, mcnemar
 from tidegate.evaluation.prevalence import precision_in_production
 from tidegate.records import BaselineComparison, DecisionRule, Difference, Interval
 
-# Cells of one block of bootstrap weights: 2 M float64 are 16 MB.
-_BLOCK_CELLS = 2_000_000
-# Average precision of more rows than this is not resampled; its influence function is used.
+#: More rows than this are placed on a grid, and show their own spread.
 _MOST_ROWS = 40_000
 
 
@@ -77,10 +75,10 @@ def compare(
     """Return candidate minus baseline with paired intervals.
 
     Both models are judged on the same rows, so that what makes a holdout hard cancels out.
-    Precision and recall are taken at each model's own threshold, and only when both have one; so
-    are the rows that only one of them gets right. ROC-AUC has DeLong's interval, the others the
-    percentile bootstrap's; average precision of more than 40,000 rows has the normal interval of
-    its influence function, which is what the bootstrap settles at.
+    Precision and recall are taken at each model's own threshold, and only when both have one, with
+    percentile intervals of `rate_draws`; so are the rows that only one of them gets right. ROC-AUC
+    has DeLong's interval, average precision that of its influence function, which of at most 40,000
+    rows counts for as much as `tidegate.evaluation.binormal` says.
 
     Parameters
     ----------
@@ -95,7 +93,7 @@ def compare(
     prevalence : float, optional
         Production's share of violating rows, to which precision is carried.
     resamples, seed : int
-        Of the bootstrap.
+        Of the draws of precision and recall.
 
     Raises
     ------
@@ -104,43 +102,31 @@ def compare(
 
     References
     ----------
-    Efron and Tibshirani, "An Introduction to the Bootstrap", 1993 (percentile interval).
-    Chamandy et al., "Estimating uncertainty for massive data streams", 2012 (Poisson weights).
-    `tidegate.evaluation.paired_spread` for many rows.
+    Those of `tidegate.evaluation.paired_spread`, `binormal` and `paired_tests`.
     """
     score, label, weight = rows_of(holdout, "holdout")
     other, other_label, _ = rows_of(baseline.holdout, "baseline")
     _check_same_rows(holdout, baseline.holdout, label, other_label)
     few = label.size <= _MOST_ROWS
     first, second = (placed(s, label, weight, exact=few) for s in (score, other))
-    precisions = average_precision(first), average_precision(second)
     if few:
-        # Draws go to the rows in an order of their own, whatever order the table has.
-        turn = np.lexsort((weight, label, other, score))
-        turn = turn[weight[turn] > 0]
-        drawn = [
-            _AveragePrecision(own.key[turn], weight[turn])(_draws(turn.size, resamples, seed))
-            for own in (first, second)
-        ]
-        spread = np.quantile(drawn[0] - drawn[1], [(1 - confidence) / 2, (1 + confidence) / 2])
-        ends = (float(spread[0]), float(spread[1]))
+        values, ends = paired_ranking_interval(
+            average_precision, (first, second), label, weight, confidence
+        )
+        precision = _difference(*values, ends)
         auc = delong(score, other, label, weight, confidence)
     else:
-        ends = _around((first, precisions[0]), (second, precisions[1]), weight, confidence)
-        areas = roc_auc(first), roc_auc(second)
-        auc = _difference(
-            areas[0][0],
-            areas[1][0],
-            _around((first, areas[0]), (second, areas[1]), weight, confidence),
+        precision, auc = (
+            _by_influence(figure, (first, second), weight, confidence)
+            for figure in (average_precision, roc_auc)
         )
-    differences = {
-        "average_precision": _difference(precisions[0][0], precisions[1][0], ends),
-    }
+    differences = {"average_precision": precision}
     cuts = baseline.cuts(holdout)
     discordance = {}
     if threshold is not None and cuts is not None:
         flagged = score >= threshold, other >= cuts
-        rates = rate_draws(flagged, label, weight, resamples=resamples, seed=seed)
+        same = np.array_equal(score, other)
+        rates = rate_draws(flagged, label, weight, same=same, resamples=resamples, seed=seed)
         differences |= _rates(rates, confidence, prevalence)
         discordance = mcnemar(flagged[0], flagged[1], label)
     differences["roc_auc"] = auc
@@ -186,19 +172,16 @@ def _difference(candidate: float, baseline: float, ends: Interval) -> Difference
     )
 
 
-def _around(
-    first: tuple[Placed, tuple[float, FloatArray]],
-    second: tuple[Placed, tuple[float, FloatArray]],
-    weight: FloatArray,
-    confidence: float,
-) -> Interval:
-    """Return the normal interval of the difference of two figures that hold their influences."""
+def _by_influence(
+    figure: Figure, pair: tuple[Placed, Placed], weight: FloatArray, confidence: float
+) -> Difference:
+    """Return the difference of a figure and its normal interval, what many rows settle at."""
     from scipy.special import ndtri
 
-    variance = variance_of_difference((first[0], first[1][1]), (second[0], second[1][1]), weight)
-    difference = first[1][0] - second[1][0]
+    (first, one), (second, two) = (figure(rows) for rows in pair)
+    variance = variance_of_difference((pair[0], one), (pair[1], two), weight)
     half = float(ndtri(0.5 + confidence / 2)) * float(np.sqrt(variance))
-    return (difference - half, difference + half)
+    return _difference(first, second, (first - second - half, first - second + half))
 
 
 def _rates(
@@ -221,35 +204,3 @@ def _rates(
 def _carried(precision: FloatArray, sample: FloatArray, prevalence: float) -> FloatArray:
     pairs = zip(precision, sample, strict=True)
     return np.array([precision_in_production(float(p), float(s), prevalence) for p, s in pairs])
-
-
-class _AveragePrecision:
-    """Average precision of one model under many row weightings at once; keys as `Placed` has."""
-
-    def __init__(self, key: npt.NDArray[np.integer[Any]], weight: FloatArray) -> None:
-        place = key // 2
-        self.order = np.argsort(-place, kind="stable")
-        self.last = np.flatnonzero(np.append(np.diff(place[self.order]) != 0, True))
-        self.weight = weight[self.order]
-        self.label = (key % 2)[self.order]
-
-    def __call__(self, blocks: Iterable[FloatArray]) -> FloatArray:
-        """Return average precision under each of the draws, blocks of shape (k, n)."""
-        found = []
-        for draws in blocks:
-            drawn = draws[:, self.order] * self.weight
-            mass = np.cumsum(drawn, axis=1)[:, self.last]
-            hits = np.cumsum(drawn * self.label, axis=1)[:, self.last]
-            precision = np.divide(hits, mass, out=np.zeros_like(hits), where=mass > 0)
-            gained = np.diff(hits, axis=1, prepend=0.0)
-            found.append((gained * precision).sum(axis=1) / hits[:, -1])
-        return np.concatenate(found)
-
-
-def _draws(rows: int, resamples: int, seed: int) -> Iterator[FloatArray]:
-    """Yield Poisson weights of the rows, block by block; the same for the same seed."""
-    rng = np.random.default_rng(seed)
-    block = max(1, _BLOCK_CELLS // rows)
-    for start in range(0, resamples, block):
-        shape = (min(block, resamples - start), rows)
-        yield rng.poisson(1.0, size=shape).astype(np.float64)

@@ -4,14 +4,13 @@ A figure's influence function says how it moves when one row counts for more. It
 row's label and on where its score stands among the others, so that one table a model, looked up
 once a row, gives the variance of the difference that a bootstrap of the rows would settle at (the
 infinitesimal jackknife). Precision and recall at thresholds depend on eight counts alone, and are
-resampled as such.
+drawn as such.
 
 References
 ----------
 Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 6 and 22 (infinitesimal
 jackknife, delta method).
 DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988 (placements, the influence of the AUC).
-Chamandy et al., "Estimating uncertainty for massive data streams", 2012 (Poisson weights).
 """
 
 from dataclasses import dataclass
@@ -137,24 +136,38 @@ def rate_draws(
     label: FloatArray,
     weight: FloatArray,
     *,
+    same: bool = False,
     resamples: int,
     seed: int,
 ) -> list[dict[str, FloatArray]]:
-    """Resample what two models flag.
+    """Draw the rates of what two models flag, as far as these rows tell them.
+
+    The eight cells of what each of the two flags and what is violating are drawn from their
+    posterior under Jeffreys' prior: where hardly a row is flagged by one model alone, resampled
+    rows would never show that others might be. Of two models that score the `same`, of which one
+    flags all that the other does, no empty cell is filled.
 
     Returns
     -------
     list of dict
         For each model ``precision``, ``recall`` and ``sample`` (the share of violating rows), of
         shape (resamples + 1,); the first entry is the rows as they are.
+
+    References
+    ----------
+    Agresti and Min, "Frequentist performance of Bayesian confidence intervals for comparing
+    proportions in 2 x 2 contingency tables", Biometrics 61, 2005.
     """
     key = flagged[0] * np.int8(4) + flagged[1] * np.int8(2) + label.astype(np.int8)
     mass = _summed(key, weight, 8)
     squares = _summed(key, weight, 8, power=2)
     # Unequal weights stand for as many equal ones as have the same sum and the same variance when
     # they are drawn.
-    unit = np.divide(squares, mass, out=np.ones(8), where=mass > 0)
-    counts = np.random.default_rng(seed).poisson(mass / unit, size=(resamples, 8))
+    usual = float(squares.sum() / mass.sum())
+    unit = np.divide(squares, mass, out=np.full(8, usual), where=mass > 0)
+    counts = np.random.default_rng(seed).gamma(
+        mass / unit + (0.0 if same else 0.5), size=(resamples, 8)
+    )
     draws = np.vstack([mass, counts * unit]).reshape(-1, 2, 2, 2)
     violating = draws[..., 1].sum(axis=(1, 2))
     sample = violating / draws.sum(axis=(1, 2, 3))

@@ -165,7 +165,7 @@ class _Search:
             return False
         study = self._studies.get(turn.algorithm) or self._beside
         assert study is not None
-        proposal = study.propose()
+        proposal = study.propose(again=turn.again)
         self._proposals[number] = (study, proposal)
         resources = proposal.algorithm.resources
         order = TrialOrder(
@@ -174,7 +174,7 @@ class _Search:
             params=proposal.params,
             stop_rule=proposal.stop_rule,
             setting=Setting(
-                seed=self._config.seed,
+                seed=self._config.seed + (number if turn.again else 0),
                 threads=turn.threads,
                 seconds=turn.seconds,
                 encoder=self._config.encoder,

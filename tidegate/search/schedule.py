@@ -4,7 +4,8 @@ The benchmark model comes first, then every algorithm's defaults in the order of
 cost, then the bandit of `tidegate.search.allocation` decides. An algorithm that plans its training
 by the seconds it has (`Algorithm.plans_by_seconds`) gets one long trial with every core instead:
 the rest of the minutes, as soon as the others' share is spent or none of them is expected to
-improve within it.
+improve within it. Where it wins and ends long before they do, it runs again from another seed: two
+that err differently make a better ensemble than anything the others could still find.
 """
 
 import time
@@ -22,6 +23,8 @@ from tidegate.search.mitigate import mitigation_fits
 _MARGIN_SHARE, _MARGIN_SECONDS, _LARGEST_MARGIN_SHARE = 0.1, 15.0, 0.25
 #: Of the minutes, by which a long trial may overrun them.
 _GRACE_SHARE = 0.05
+#: What must be left, as a share of the seconds that a long trial took, for another one.
+_WORTH_ANOTHER = 0.6
 #: An algorithm's defaults are tried although a long trial waits, if they cost no more than this
 #: share of what is left.
 _CHEAP_START = 0.1
@@ -34,11 +37,15 @@ _A_YEAR_SECONDS = 365 * 24 * 3600.0
 
 @dataclass(frozen=True)
 class Turn:
-    """The next trial: whose it is, and with how many threads and seconds."""
+    """The next trial: whose it is, and with how many threads and seconds.
+
+    `again` asks for the algorithm's best point with another seed.
+    """
 
     algorithm: str
     threads: int
     seconds: float | None
+    again: bool = False
 
 
 class Schedule:
@@ -79,6 +86,7 @@ class Schedule:
         #: The algorithm whose long trial is still to come.
         self._long = None if longest is None or self.is_counted else longest.name
         self._long_runs = False
+        self._long_trials = 0
         self._best: TrialResult | None = None
 
     @property
@@ -148,8 +156,7 @@ class Schedule:
 
     def learn(self, result: TrialResult) -> None:
         """Take in a finished trial of an algorithm that takes part."""
-        if self._long_runs and result.algorithm == self._long:
-            self._long, self._long_runs = None, False
+        was_long = self._long_runs and result.algorithm == self._long
         algorithm = self._algorithms.get(result.algorithm)
         if algorithm is None:
             return
@@ -161,8 +168,13 @@ class Schedule:
         better = self._best is None or (result.average_precision or 0.0) > (
             self._best.average_precision or 0.0
         )
-        if result.status == "succeeded" and better:
+        better = better and result.status == "succeeded"
+        if better:
             self._best = result
+        if was_long:
+            self._long_runs = False
+            if not better or self.trial_seconds_left() < _WORTH_ANOTHER * result.seconds:
+                self._long = None
 
     @property
     def _threads(self) -> int:
@@ -173,10 +185,10 @@ class Schedule:
 
     def _long_turn(self, left: float) -> Turn:
         assert self._long is not None
-        self._long_runs = True
+        self._long_runs, self._long_trials = True, self._long_trials + 1
         name = self._allocation.choose([self._long])
         margin = max(_MARGIN_SHARE * left, min(_MARGIN_SECONDS, _LARGEST_MARGIN_SHARE * left))
-        return Turn(name, self._cores, left - margin)
+        return Turn(name, self._cores, left - margin, again=self._long_trials > 1)
 
     def _final_stage_seconds(self) -> float:
         kept = self._config.reserve_share * self._seconds

@@ -63,8 +63,13 @@ class Study:
             for values in itertools.product(*points.values()):
                 self._study.enqueue_trial(dict(zip(points, values, strict=True)))
 
-    def propose(self) -> Proposal:
-        """Return the next trial; those still running count as poor (a constant liar)."""
+    def propose(self, *, again: bool = False) -> Proposal:
+        """Return the next trial; those still running count as poor (a constant liar).
+
+        `again` proposes the best point so far once more.
+        """
+        if again:
+            self._study.enqueue_trial(self._study.best_params)
         handle = self._study.ask()
         self.points_left = max(0, self.points_left - 1)
         rule = stop_rule(
