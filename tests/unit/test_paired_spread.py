@@ -89,3 +89,23 @@ def test_resampled_counts_spread_as_resampled_rows_do(weighted):
         assert np.std((one[name] - two[name])[1:]) == pytest.approx(by_rows, rel=0.05)
     seen = np.average(label[flagged[0]], weights=weight[flagged[0]])
     assert one["precision"][0] == pytest.approx(seen)
+
+
+def test_the_variance_of_a_difference_of_areas_is_delongs():
+    rng = np.random.default_rng(1)
+    label = (rng.random(80) < 0.3).astype(float)
+    shared = rng.normal(size=80)
+    pair = [np.round(1.2 * label + shared + rng.normal(size=80), 1) for _ in range(2)]
+
+    def components(score):
+        wins = score[label == 1][:, None] - score[label == 0][None, :]
+        kernel = (wins > 0) + 0.5 * (wins == 0)
+        return kernel.mean(axis=1), kernel.mean(axis=0)
+
+    (v10, v01), (w10, w01) = (components(score) for score in pair)
+    expected = np.var(v10 - w10) / v10.size + np.var(v01 - w01) / v01.size
+    weight = np.ones(80)
+    one, two = (
+        (own, roc_auc(own)[1]) for own in (placed(s, label, weight, exact=True) for s in pair)
+    )
+    assert variance_of_difference(one, two, weight) == pytest.approx(expected)

@@ -19,7 +19,7 @@ from tidegate.evaluation.paired_spread import (
     roc_auc,
     variance_of_difference,
 )
-from tidegate.evaluation.paired_tests import delong, mcnemar
+from tidegate.evaluation.paired_tests import mcnemar
 from tidegate.evaluation.prevalence import precision_in_production
 from tidegate.records import BaselineComparison, DecisionRule, Difference, Interval
 
@@ -76,9 +76,9 @@ def compare(
 
     Both models are judged on the same rows, so that what makes a holdout hard cancels out.
     Precision and recall are taken at each model's own threshold, and only when both have one, with
-    percentile intervals of `rate_draws`; so are the rows that only one of them gets right. ROC-AUC
-    has DeLong's interval, average precision that of its influence function, which of at most 40,000
-    rows counts for as much as `tidegate.evaluation.binormal` says.
+    percentile intervals of `rate_draws`; so are the rows that only one of them gets right. Average
+    precision and ROC-AUC have the intervals of their influence functions (ROC-AUC's is DeLong's),
+    which of at most 40,000 rows count for as much as `tidegate.evaluation.binormal` says.
 
     Parameters
     ----------
@@ -109,17 +109,12 @@ def compare(
     _check_same_rows(holdout, baseline.holdout, label, other_label)
     few = label.size <= _MOST_ROWS
     first, second = (placed(s, label, weight, exact=few) for s in (score, other))
-    if few:
-        values, ends = paired_ranking_interval(
-            average_precision, (first, second), label, weight, confidence
-        )
-        precision = _difference(*values, ends)
-        auc = delong(score, other, label, weight, confidence)
-    else:
-        precision, auc = (
-            _by_influence(figure, (first, second), weight, confidence)
-            for figure in (average_precision, roc_auc)
-        )
+    precision, auc = (
+        _of_few(figure, (first, second), label, weight, confidence)
+        if few
+        else _of_many(figure, (first, second), weight, confidence)
+        for figure in (average_precision, roc_auc)
+    )
     differences = {"average_precision": precision}
     cuts = baseline.cuts(holdout)
     discordance = {}
@@ -172,10 +167,21 @@ def _difference(candidate: float, baseline: float, ends: Interval) -> Difference
     )
 
 
-def _by_influence(
+def _of_few(
+    figure: Figure,
+    pair: tuple[Placed, Placed],
+    label: FloatArray,
+    weight: FloatArray,
+    confidence: float,
+) -> Difference:
+    values, ends = paired_ranking_interval(figure, pair, label, weight, confidence)
+    return _difference(*values, ends)
+
+
+def _of_many(
     figure: Figure, pair: tuple[Placed, Placed], weight: FloatArray, confidence: float
 ) -> Difference:
-    """Return the difference of a figure and its normal interval, what many rows settle at."""
+    """Return the difference of a figure and its normal interval by the rows' influences."""
     from scipy.special import ndtri
 
     (first, one), (second, two) = (figure(rows) for rows in pair)
