@@ -219,6 +219,11 @@ class PipelinesApi:
             tuple(_task(detail, details) for detail in details),
         )
 
+    def terminate_run(self, run_id: str) -> None:
+        """End a run; KFP stops its pods and calls it failed."""
+        terminate = self._runs.run_service_terminate_run
+        self._connection.ask("terminate the run", terminate, run_id)
+
     def run_address(self, run_id: str) -> str:
         """Return where the UI shows a run."""
         return f"{self._connection.endpoint}/#/runs/details/{run_id}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from tidegate.config import RunConfig
-from tidegate.monitoring.trigger import TriggerStore, ended, pull
+from tidegate.monitoring.trigger import TriggerStore, ended, is_overdue, pull
 from tidegate.monitoring.trigger_store import change, page
 from tidegate.records import LogLine, RemedyRequest, TriggerState
 from tidegate.rollout.model_store import ModelStore
@@ -49,6 +49,9 @@ class Place(Protocol):
 
     def retrain(self, request: RemedyRequest) -> End | None:
         """Start the request's run unless it is there; None while it runs."""
+
+    def stop(self, request: RemedyRequest) -> str:
+        """End the request's run, which takes too long; say what became of it."""
 
 
 class Remedies:
@@ -91,14 +94,26 @@ class Remedies:
             self._retrain(request)
 
     def go_on(self) -> None:
-        """Send the pages that nobody took, and go on with the request that runs."""
+        """Send the pages that nobody took, and go on with the request that runs.
+
+        A run that takes too long is stopped, lest it release a model that nobody waits for beside
+        the one that is trained next.
+        """
         state, _ = self._store.read()
         if state is None:
             return
         for request in state.unsent:
             self._page(request)
-        if state.running is not None:
-            self(state.running)
+        if state.running is None:
+            return
+        self(state.running)
+        after, _ = self._store.read()
+        late = None if after is None else after.running
+        trigger = self._settings.monitor.trigger
+        if late == state.running and is_overdue(late, self._now(), trigger):
+            says = f"it ran for {trigger.longest_run_hours:g} hours; {self._place.stop(late)}"
+            self._page_about(late, says)
+            self._end(late, End(says, failed=True))
 
     def _retrain(self, request: RemedyRequest) -> None:
         end = self._place.retrain(request)
@@ -257,6 +272,10 @@ class ThisMachine:
         released = record.decision == "promote" and self._settings.rollout.approval == "auto"
         return End(f"decision {record.decision} in {out}", released)
 
+    def stop(self, request: RemedyRequest) -> str:
+        """Leave it: the process that waits for it would start it again."""
+        return f"its process goes on in {Path('runs') / request.name}: end it by hand"
+
 
 class OnCluster:
     """Starts runs on Kubeflow Pipelines under the requests' names, and looks how they stand.
@@ -323,6 +342,15 @@ class OnCluster:
         told = "promote" if promoted else "not to promote" if promoted is False else "not told"
         released = bool(promoted) and self._settings.rollout.approval == "auto"
         return End(f"decision {told}; {address}", released)
+
+    def stop(self, request: RemedyRequest) -> str:
+        """Terminate the run."""
+        experiment = self._api.find_experiment(self._settings.name)
+        run_id = None if experiment is None else self._api.find_run(experiment, request.name)
+        if run_id is None:
+            return "its run is gone"
+        self._api.terminate_run(run_id)
+        return f"its run was terminated; {self._api.run_address(run_id)}"
 
 
 @contextlib.contextmanager

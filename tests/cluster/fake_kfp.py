@@ -63,6 +63,7 @@ class FakeKfp:
     experiments: list[dict[str, Any]] = field(default_factory=list)
     runs: list[dict[str, Any]] = field(default_factory=list)
     recurring: list[dict[str, Any]] = field(default_factory=list)
+    terminated: list[str] = field(default_factory=list)
     #: How a run stands at each look: (state, {task: state or (state, error)}); the last one stays.
     story: list[tuple[str, dict[str, Any]]] = field(default_factory=lambda: [("SUCCEEDED", {})])
     _ids: Iterator[int] = field(default_factory=itertools.count)
@@ -80,6 +81,10 @@ class FakeKfp:
             return self._change_recurring(method, match[1], match[2])
         if method == "GET" and (match := re.fullmatch("/runs/([^/]+)", path)):
             return self._run(match[1])
+        if method == "POST" and (match := re.fullmatch("/runs/([^/]+):terminate", path)):
+            self._run(match[1])
+            self.terminated.append(match[1])
+            return {}
         kinds = {
             "/pipelines": ("pipelines", self.pipelines, self._create_pipeline),
             "/experiments": ("experiments", self.experiments, self._create_experiment),
@@ -171,6 +176,7 @@ class FakeKfp:
         if found is None:
             raise Refusal(404, f"run {run_id} not found")
         state, tasks = self.story[min(found["looks"], len(self.story) - 1)]
+        state = "CANCELED" if run_id in self.terminated else state
         found["looks"] += 1
         return {**found, "state": state, "run_details": {"task_details": list(_details(tasks))}}
 

@@ -166,6 +166,25 @@ def test_a_run_that_failed_ends_the_request_and_says_where_to_look(kfp, kubernet
     assert "the run failed" in remembered(kubernetes).log[-1].says
 
 
+def test_a_run_that_takes_too_long_is_terminated_and_told(kfp, kubernetes, tidegate, config):
+    path = config(
+        data=DATA,
+        rollout={"model_store": "/workspace/models"},
+        monitor={"trigger": {"longest_run_hours": 1e-9}},
+    )
+    kfp.story = [RUNNING]
+    tidegate("trigger", path, "--retrain", "light")
+    run = only(kfp.runs)
+    code, _, _ = tidegate("trigger", path)
+    assert code == 0
+    assert kfp.terminated == [run["run_id"]]
+    state = remembered(kubernetes)
+    assert state.running is None
+    assert "its run was terminated" in state.log[-1].says
+    tidegate("trigger", path, "--retrain", "full")
+    assert len(kfp.runs) == 2
+
+
 def test_a_rival_that_writes_in_between_is_read_again(kfp, kubernetes, trigger):
     trigger("--retrain", "light")
     kubernetes.faults.append(Fault("PUT", "configmaps", 409, times=2))

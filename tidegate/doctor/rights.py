@@ -108,7 +108,7 @@ TRIGGER_RIGHTS = (
     Right("", "configmaps", ("create",), f"tidegate.monitoring.trigger_store, {_STATE}"),
     Right("serving.kserve.io", "inferenceservices", ("get",), _BACKEND, only="{service}"),
     *(
-        Right("pipelines.kubeflow.org", kind, ("get", "list", "create"), "pipelines.kfp_api")
-        for kind in ("pipelines", "experiments", "runs")
+        Right("pipelines.kubeflow.org", kind, ("get", "list", "create", *more), "pipelines.kfp_api")
+        for kind, more in (("pipelines", ()), ("experiments", ()), ("runs", ("terminate",)))
     ),
 )

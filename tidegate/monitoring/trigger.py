@@ -130,6 +130,12 @@ def ended(state: TriggerState, name: str, *, replaced_model: bool) -> TriggerSta
     return state.model_copy(update={"running": None, "waiting": kept})
 
 
+def is_overdue(request: RemedyRequest, now: datetime, config: TriggerConfig) -> bool:
+    """Say whether a request runs for so long that others no longer wait for it."""
+    longest = timedelta(hours=config.longest_run_hours)
+    return now - datetime.fromisoformat(request.asked_at) >= longest
+
+
 def settled(state: TriggerState, causes: Sequence[Cause]) -> TriggerState:
     """Take in a window in which none of these causes was seen: their count begins anew."""
     left = {cause: count for cause, count in state.in_a_row.items() if cause not in causes}
@@ -265,10 +271,7 @@ def _asked(
 
 
 def _without_overdue(state: TriggerState, now: datetime, config: TriggerConfig) -> TriggerState:
-    if state.running is None:
-        return state
-    longest = timedelta(hours=config.longest_run_hours)
-    if now - datetime.fromisoformat(state.running.asked_at) < longest:
+    if state.running is None or not is_overdue(state.running, now, config):
         return state
     return state.model_copy(update={"running": None})
 

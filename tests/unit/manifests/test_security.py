@@ -95,7 +95,7 @@ def calls(node):
 
 def test_the_tables_are_read():
     assert len(OURS) >= 7
-    assert len(BESIDE) == 14
+    assert len(BESIDE) == 15
     assert set(resources().values()) >= {
         ("kubeflow.org", "experiments"),
         ("kubeflow.org", "trials"),
