@@ -24,7 +24,8 @@ import pandas as pd
 from scipy.stats import chi2
 
 from tidegate.config import MonitorConfig
-from tidegate.monitoring.detection import Engine, check_level, detect_drift
+from tidegate.monitoring.detection import check_level, detect_drift
+from tidegate.monitoring.engine import Engine
 from tidegate.monitoring.open_tests import OpenTests
 from tidegate.monitoring.reference import matching_rows
 

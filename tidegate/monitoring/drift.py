@@ -23,7 +23,8 @@ from pydantic import ValidationError
 
 from tidegate.config import MonitorConfig, OnlineConfig
 from tidegate.errors import BadInput
-from tidegate.monitoring.detection import Counts, Found, Values, detect_drift
+from tidegate.monitoring.detection import detect_drift
+from tidegate.monitoring.engine import Counts, Found, Values
 from tidegate.monitoring.online import direction_of
 from tidegate.monitoring.online_state import read_online_state, step
 from tidegate.monitoring.online_view import Rows, View
@@ -38,7 +39,7 @@ _SPARSE, _LEARNING_RATE, _EPOCHS = 0.01, 0.02, 15
 
 
 class AlibiTests:
-    """See `tidegate.monitoring.detection.Engine`.
+    """See `tidegate.monitoring.engine.Engine`.
 
     Parameters
     ----------

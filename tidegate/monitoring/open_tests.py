@@ -8,7 +8,7 @@ Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR 2017.
 
 import numpy as np
 
-from tidegate.monitoring.detection import Counts, Found, Values
+from tidegate.monitoring.engine import Counts, Found, Values
 from tidegate.monitoring.tails import drawn_p_value, higher_ranks
 
 _FOLDS = 2
@@ -16,7 +16,7 @@ _LEAST_VARIANCE = 1e-6
 
 
 class OpenTests:
-    """See `tidegate.monitoring.detection.Engine`.
+    """See `tidegate.monitoring.engine.Engine`.
 
     Parameters
     ----------

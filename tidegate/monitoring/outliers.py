@@ -11,25 +11,20 @@ Sciences of India 2, 1936.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from tidegate.config import MonitorConfig
+from tidegate.monitoring.engine import Engine, Values
 from tidegate.records import SCORE, DriftTest
-
-if TYPE_CHECKING:
-    from tidegate.monitoring.detection import Engine
-
-Values = npt.NDArray[np.float64]
 
 
 def outlier_test(
     features: Sequence[str],
     reference: Any,
     window: Any,
-    engine: "Engine",
+    engine: Engine,
     level: float,
     config: MonitorConfig,
 ) -> DriftTest:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from tidegate.monitoring.detection import Found
+from tidegate.monitoring.engine import Found
 from tidegate.monitoring.tails import higher_ranks
 
 Values = npt.NDArray[np.float64]

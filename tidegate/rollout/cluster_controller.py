@@ -1,12 +1,17 @@
 """The release controller on a cluster: over KServe, fed by what pipelines hand over."""
 
+import argparse
+import logging
 import os
+import signal
 import socket
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 
-from tidegate.config import RunConfig
+from tidegate.config import RunConfig, load_config
 from tidegate.errors import BadInput
 from tidegate.records import HandedOver, ReleaseState
 from tidegate.rollout.cluster_analyst import cluster_analyst
@@ -91,3 +96,49 @@ def step_until_over(
         backend.let_go_of_lease(holder)
     found = backend.read_state()
     return found[0] if found is not None and is_of(found[0], handed) else None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Step the releases of an InferenceService until told to stop; what the Deployment runs.
+
+    Returns 2 on bad input. With ``--until-over`` it ends with the release, as a pipeline step does.
+    """
+    parser = argparse.ArgumentParser(prog="python -m tidegate.rollout.cluster_controller")
+    parser.add_argument("--config", type=Path, required=True, help="YAML configuration")
+    parser.add_argument("--until-over", action="store_true", help="end with the release")
+    parser.add_argument(
+        "--poll-seconds", type=float, default=5.0, help="between two looks [%(default)s]"
+    )
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    holder = f"{socket.gethostname()}-{os.getpid()}"
+    try:
+        config = load_config(given.config)
+        if config.rollout.model_store is None:
+            mend = "name the folder that the pipeline releases to"
+            raise BadInput("rollout.model_store", "is not set", mend)
+        store = ModelStore(Path(config.rollout.model_store))
+        controller, backend = cluster_controller(config, store, holder)
+
+        def is_over() -> bool:
+            found = backend.read_state()
+            return given.until_over and found is not None and found[0].is_over
+
+        try:
+            watch(
+                controller,
+                is_over,
+                poll_seconds=given.poll_seconds,
+                patience_seconds=config.rollout.max_unready_seconds,
+            )
+        finally:
+            backend.let_go_of_lease(holder)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -9,7 +9,7 @@ from tidegate.config import ExplorationConfig, PayloadLogConfig, RunConfig, Serv
 from tidegate.errors import BadInput
 from tidegate.records import Observed
 from tidegate.rollout.cluster_analyst import cluster_analyst
-from tidegate.rollout.controller import main
+from tidegate.rollout.cluster_controller import main
 from tidegate.rollout.model_store import ModelStore
 from tidegate.rollout.quality_sources import golden_rows, label_table, largest_weight, live_quality
 from tidegate.rollout.transitions import begin
