@@ -227,7 +227,8 @@ def main() -> None:
         ours, theirs = (found[name]["average_precision"] for name in ("tidegate", asked.peer))
         told["average_precision_ratio"] = ours / theirs
     asked.results.mkdir(parents=True, exist_ok=True)
-    kept = asked.results / f"automl-{config.stem}-{asked.peer or 'alone'}.json"
+    name = f"automl-{config.stem}-{asked.peer or 'alone'}-{asked.minutes:g}min.json"
+    kept = asked.results / name
     kept.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(told))
 

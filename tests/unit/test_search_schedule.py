@@ -18,11 +18,13 @@ class Play:
     """One slot: every trial takes its seconds and reaches what `reached` says."""
 
     def __init__(
-        self, algorithms, reached=lambda name, count: 0.5 + 0.1 * count, early=None, **told
+        self, algorithms, reached=lambda name, count: 0.5 + 0.1 * count, early=None, late=(), **told
     ):
         self.now = 0.0
         #: Seconds after which a long trial has learnt all that it can.
         self.early = early
+        #: Who has too little time.
+        self.late = late
         config = SearchConfig.model_validate({"minutes": 5, "parallel": 1, **told})
         self.schedule = Schedule(algorithms, config, slots=1, cores=2, clock=lambda: self.now)
         self.reached = reached
@@ -42,8 +44,10 @@ class Play:
                 number=len(self.turns) - 1,
                 algorithm=turn.algorithm,
                 params={},
-                status="succeeded",
-                average_precision=min(0.99, self.reached(turn.algorithm, count)),
+                status="out_of_time" if turn.algorithm in self.late else "succeeded",
+                average_precision=None
+                if turn.algorithm in self.late
+                else min(0.99, self.reached(turn.algorithm, count)),
                 seconds=takes,
             )
             self.schedule.learn(result)
@@ -109,6 +113,13 @@ def test_a_long_trial_that_wins_early_runs_again_from_another_seed():
 def test_a_long_trial_that_loses_or_leaves_little_is_not_repeated(best, early):
     _, turns = long_turns(reached=lambda name, count: best[name], early=early)
     assert not [turn for turn in turns if turn.again]
+
+
+def test_a_long_trial_that_has_too_little_time_is_not_tried_again():
+    play, turns = long_turns(late=("long",), early=10.0)
+    assert len(turns) == 1
+    assert play.now > 0.85 * 300
+    assert Play([LONG], late=("long",), early=10.0).run().names() == ["logistic", "long"]
 
 
 def test_no_trial_runs_beside_the_long_one():

@@ -22,7 +22,7 @@ from tidegate.errors import BadInput
 
 #: How much of the search's minutes embeddings may cost, at the pace of two cores
 #: (docs/features.md).
-_EMBEDDING_SHARE, _EMBEDDED_ROWS_PER_SECOND = 0.2, 200
+_EMBEDDING_SHARE, _EMBEDDED_ROWS_PER_SECOND = 0.2, 400
 
 
 class RunConfig(Section):

@@ -87,6 +87,8 @@ class Schedule:
         self._long = None if longest is None or self.is_counted else longest.name
         self._long_runs = False
         self._long_trials = 0
+        #: Those that had too little time; later they would have less.
+        self._out_of_time: set[str] = set()
         self._best: TrialResult | None = None
 
     @property
@@ -134,7 +136,7 @@ class Schedule:
             name = self._allocation.choose(among or self._algorithms)
             timed = self._algorithms[name].plans_by_seconds and self._seconds < _A_YEAR_SECONDS
             return Turn(name, self._threads, left if timed else None)
-        others = [name for name in self._algorithms if name != self._long]
+        others = [name for name in self._algorithms if name not in {self._long, *self._out_of_time}]
         rest = left if self._long is None else left - self._config.long_share * self._for_trials()
         affordable = [
             name
@@ -146,7 +148,7 @@ class Schedule:
             not affordable or self._allocation.has_levelled_off(rest, others)
         ):
             return self._long_turn(left) if running == 0 else None
-        if not affordable and left > _WORTH_A_GAMBLE * self._seconds:
+        if not affordable and others and left > _WORTH_A_GAMBLE * self._seconds:
             affordable = [min(others, key=self._allocation.expected_cost)]
         if not affordable:
             return None
@@ -171,6 +173,8 @@ class Schedule:
         better = better and result.status == "succeeded"
         if better:
             self._best = result
+        if algorithm.plans_by_seconds and result.status == "out_of_time":
+            self._out_of_time.add(result.algorithm)
         if was_long:
             self._long_runs = False
             if not better or self.trial_seconds_left() < _WORTH_ANOTHER * result.seconds:
