@@ -52,7 +52,6 @@ _GRAPH, _TOKENIZER, _ABOUT = "model.onnx", "tokenizer.json", "encoder.json"
 _HEAD_EPOCHS = 8
 #: What writing the graph and measuring its latency take, beside scoring.
 _WRITING_SECONDS = 4.0
-_TIMED_ROWS = 64
 #: What int8 weights add to that: made, measured on validation, row by row.
 _INT8_TIMES = 2.0
 Floats = npt.NDArray[np.float32]
@@ -156,7 +155,7 @@ class EncoderModel:
         encoder.to("cuda" if on_gpu(self._setting) else "cpu")
         report_seconds = final_seconds = 0.0
         if self._setting.seconds is not None:
-            pace = measured_pace(encoder, tokens, _TIMED_ROWS)
+            pace = measured_pace(encoder, tokens, int(self._params["batch"]))
             report_seconds, final_seconds = self._planned(
                 pace, len(rows), 0 if evaluation is None else evaluation.X.rows, started
             )

@@ -40,7 +40,7 @@ _ACTIVATIONS: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 _THREE = ("query", "key", "value")
 _LEAST_STEP = 1e-12
-_TIMED_PASSES = 4
+_TIMED_PARTS, _TIMED_PASSES = 4, 3
 
 
 class RoundedLinear(nn.Linear):  # type: ignore[misc]
@@ -337,28 +337,33 @@ class Pace:
     learning: float
 
 
-def measured_pace(encoder: Encoder, tokens: Tokens, rows: int) -> Pace:
-    """Time an encoder on so many of its texts; its weights stay as they are.
+def measured_pace(encoder: Encoder, tokens: Tokens, batch_rows: int) -> Pace:
+    """Time an encoder on a few batches of its texts; its weights stay as they are.
 
-    The quickest of several passes counts: the first one pays for what is set up once, and on a
-    machine that others use too, one pass may take ten times its time.
+    Batches are of texts of like length, as those that it learns from: a batch of all lengths is
+    mostly padding. Of several passes over each the quickest counts: the first one pays for what is
+    set up once, and on a machine that others use too, one may take ten times its time.
     """
-    chosen = np.arange(0, len(tokens.lengths), max(1, len(tokens.lengths) // rows))
+    order = np.argsort(tokens.lengths, kind="stable")
+    batches = [part[len(part) // 2 :][:batch_rows] for part in np.array_split(order, _TIMED_PARTS)]
     inputs = Inputs(encoder, tokens, most_bytes=0, keep_vectors=False)
     device = encoder.head.weight.device
-    batch = {name: value.to(device) for name, value in inputs.batch(chosen).items()}
-    taken = []
-    for _ in range(_TIMED_PASSES):
-        began = time.monotonic()
-        hidden = encoder.lower(batch["tokens"], batch["segments"], batch["present"])
-        lower = time.monotonic()
-        with torch.no_grad():
-            encoder.upper(hidden, batch["present"])
-        upper = time.monotonic()
-        encoder.classify(encoder.upper(hidden, batch["present"])).sum().backward()
-        taken.append((lower - began, upper - lower, time.monotonic() - upper))
+    total = np.zeros(3)
+    for rows in batches:
+        batch = {name: value.to(device) for name, value in inputs.batch(rows).items()}
+        taken = []
+        for _ in range(_TIMED_PASSES):
+            began = time.monotonic()
+            hidden = encoder.lower(batch["tokens"], batch["segments"], batch["present"])
+            lower = time.monotonic()
+            with torch.no_grad():
+                encoder.upper(hidden, batch["present"])
+            upper = time.monotonic()
+            encoder.classify(encoder.upper(hidden, batch["present"])).sum().backward()
+            taken.append((lower - began, upper - lower, time.monotonic() - upper))
+        total += np.min(taken, axis=0)
     encoder.zero_grad()
-    return Pace(*(min(seconds) / len(chosen) for seconds in zip(*taken, strict=True)))
+    return Pace(*(total / sum(len(rows) for rows in batches)).tolist())
 
 
 def parameter_groups(
