@@ -22,6 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from tidegate.config import FeatureConfig
+from tidegate.features.text import TFIDF_CHAR, TFIDF_WORD
 
 SIDES = ("tidegate", "scikit-learn")
 CHOICES = (
@@ -61,17 +65,12 @@ def texts_of(options: argparse.Namespace, rows: int) -> list[str]:
 
 
 def by_tidegate(texts: Sequence[str]) -> list[Any]:
-    from tidegate.config import FeatureConfig
-    from tidegate.features.text import TFIDF_CHAR, TFIDF_WORD
-
     config = FeatureConfig()
     blocks = (record.build(config) for record in (TFIDF_WORD, TFIDF_CHAR))
     return [block.fit(texts, LABELS).transform(texts) for block in blocks if block is not None]
 
 
 def by_scikit_learn(texts: Sequence[str]) -> list[Any]:
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
     same: dict[str, Any] = {"sublinear_tf": True, "dtype": np.float32}
     pair = (
         TfidfVectorizer(

@@ -17,6 +17,8 @@ from tidegate.features.sparse_rows import counted, one_row
 
 # A vocabulary is learned from at most so many characters, in rows spread evenly over training.
 MAX_FIT_CHARACTERS = 50_000_000
+# Rows whose grams are named together, by several threads.
+_NAMED_ROWS = 4 * grams.MAX_CHUNK_ROWS
 # Grams that are counted apart before the counts of equal ones are added, at least.
 _MIN_UNMERGED = 500_000
 # Distinct grams that are counted; beyond it the rarest so far are forgotten, as lossy counting
@@ -157,18 +159,32 @@ class TextBlock:
     def _named(self, texts: Sequence[str], hashes: Hashes) -> list[str]:
         """Return each term as it stands where it occurs first."""
         vocabulary = Vocabulary(hashes)
-        names: dict[int, str] = {}
-        for part in grams.chunks(texts):
+        names = [""] * hashes.size
+        unnamed = np.ones(hashes.size, dtype=np.bool_)
+
+        def occurring(part: Sequence[str]) -> list[tuple[npt.NDArray[np.int64], list[str]]]:
             chunk, found = self._cut(part)
+            named = []
             for gram in found:
                 places, columns = vocabulary.find(gram.hashes)
-                fresh, first = np.unique(columns, return_index=True)
-                for column, place in zip(fresh.tolist(), places[first].tolist(), strict=True):
-                    if column not in names:
-                        names[column] = chunk.text[gram.begin[place] : gram.end[place]]
-            if len(names) == hashes.size:
+                first = np.full(hashes.size, -1, dtype=np.int64)
+                first[columns[::-1]] = places[::-1]  # of several the last one stays
+                fresh = np.flatnonzero(unnamed & (first >= 0))
+                begin, end = (of[first[fresh]].tolist() for of in (gram.begin, gram.end))
+                spans = zip(begin, end, strict=True)
+                named.append((fresh, [chunk.text[start:stop] for start, stop in spans]))
+            return named
+
+        # A few chunks at a time: of many texts the first ones name everything.
+        for start in range(0, len(texts), _NAMED_ROWS):
+            for part in grams.in_threads(occurring, texts[start : start + _NAMED_ROWS]):
+                for columns, terms in part:
+                    for column, term in zip(columns.tolist(), terms, strict=True):
+                        names[column] = names[column] or term
+                    unnamed[columns] = False
+            if not unnamed.any():
                 break
-        return [names[column] for column in range(hashes.size)]
+        return names
 
     def transform(self, values: Sequence[Any]) -> Any:
         """Return the TF-IDF rows, CSR float32 of shape (rows, terms)."""
