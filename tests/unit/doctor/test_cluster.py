@@ -129,6 +129,12 @@ def test_the_controllers_and_the_triggers_rights_are_asked_for_where_they_are_in
     }
 
 
+def test_who_may_not_look_at_other_accounts_still_learns_of_the_steps_rights(cluster):
+    whole(cluster)
+    cluster.forbidden = ("/serviceaccounts/tidegate-release", "/serviceaccounts/tidegate-trigger")
+    assert one(check_cluster(config()), "rights").status == "ok"
+
+
 def test_a_controller_that_may_read_the_objects_of_no_mode_is_told(cluster):
     whole(cluster)
     path = "/api/v1/namespaces/tidegate/serviceaccounts/tidegate-release"
