@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tidegate.evaluation.binormal import ranking_interval
-from tidegate.evaluation.intervals import FloatArray, effective_rows, wilson
+from tidegate.evaluation.intervals import FloatArray, weighted_wilson
 from tidegate.evaluation.measurement import influence_half_width
 from tidegate.evaluation.paired_spread import average_precision, placed
 from tidegate.records import ClassMetrics, Interval
@@ -150,8 +150,7 @@ def _share_interval(right: Rows, among: Rows, weight: FloatArray, confidence: fl
     hits, misses = (
         (float(weight[rows].sum()), float((weight[rows] ** 2).sum())) for rows in (right, wrong)
     )
-    worth = float(effective_rows(hits, misses))
-    return wilson(hits[0] / (hits[0] + misses[0]) * worth, worth, confidence)
+    return weighted_wilson(hits, misses, confidence)
 
 
 def probabilities(scored: Any, names: tuple[str, ...]) -> FloatArray:

@@ -61,6 +61,22 @@ def wilson(hits: float, rows: float, confidence: float) -> Interval:
     return (float(low[0]), float(high[0]))
 
 
+def weighted_wilson(
+    hits: tuple[float, float], misses: tuple[float, float], confidence: float
+) -> Interval:
+    """Return the two-sided Wilson interval of a weighted share, from `effective_rows`.
+
+    Parameters
+    ----------
+    hits, misses : tuple of two floats
+        Sum of the weights and of their squares; some weight is positive.
+    confidence : float
+        Of the interval.
+    """
+    rows = float(effective_rows(hits, misses))
+    return wilson(hits[0] / (hits[0] + misses[0]) * rows, rows, confidence)
+
+
 def effective_rows(hits: tuple[Any, Any], misses: tuple[Any, Any]) -> FloatArray:
     """Return how many equal rows would know a weighted share as well.
 

@@ -12,10 +12,9 @@ from tidegate.errors import BadInput
 from tidegate.evaluation.binormal import ranking_interval
 from tidegate.evaluation.intervals import (
     FloatArray,
-    effective_rows,
     exact_lower_bound,
     exact_upper_bound,
-    wilson,
+    weighted_wilson,
 )
 from tidegate.evaluation.paired_spread import average_precision, placed, roc_auc
 from tidegate.evaluation.prevalence import precision_in_production
@@ -106,7 +105,6 @@ def measure(
     right, mass = float(cells[3]), float(cells[2:].sum())
     squares = np.bincount(flagged * np.int8(2) + label.astype(np.int8), share**2, minlength=4)
     violating, harmless = float(cells[1::2].sum()), float(cells[::2].sum())
-    worth = float(effective_rows((cells[3], squares[3]), (cells[1], squares[1])))
     sample = violating / float(cells.sum())
 
     def carried(precision: float) -> float:
@@ -123,7 +121,9 @@ def measure(
             carried(float(exact_upper_bound(right, mass, confidence))) if some else None
         ),
         recall=right / violating,
-        recall_ci=wilson(right / violating * worth, worth, confidence),
+        recall_ci=weighted_wilson(
+            (right, float(squares[3])), (float(cells[1]), float(squares[1])), confidence
+        ),
         recall_upper_bound=float(exact_upper_bound(right, violating, confidence)),
         fpr=(mass - right) / harmless,
         fpr_lower_bound=float(exact_lower_bound(mass - right, harmless, confidence)),

@@ -18,6 +18,7 @@ from tidegate.evaluation.intervals import (
     effective_rows,
     exact_lower_bound,
     exact_upper_bound,
+    weighted_wilson,
     wilson,
 )
 from tidegate.evaluation.measurement import rows_of
@@ -73,9 +74,8 @@ class GroupCurve:
         (hits, misses), squares = (of.sides(metric, stop) for of in (self.mass, self.squares))
         if hits + misses <= 0:
             return None
-        worth = float(effective_rows((hits, squares[0]), (misses, squares[1])))
-        share = hits / (hits + misses)
-        return share, wilson(share * worth, worth, confidence)
+        interval = weighted_wilson((hits, squares[0]), (misses, squares[1]), confidence)
+        return hits / (hits + misses), interval
 
 
 @dataclass(frozen=True)
