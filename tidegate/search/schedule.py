@@ -86,7 +86,6 @@ class Schedule:
         #: The algorithm whose long trial is still to come.
         self._long = None if longest is None or self.is_counted else longest.name
         self._long_runs = False
-        self._long_trials = 0
         #: Those that had too little time; later they would have less.
         self._out_of_time: set[str] = set()
         self._best: TrialResult | None = None
@@ -189,10 +188,11 @@ class Schedule:
 
     def _long_turn(self, left: float) -> Turn:
         assert self._long is not None
-        self._long_runs, self._long_trials = True, self._long_trials + 1
+        self._long_runs = True
+        again = not self._allocation.is_fresh(self._long)
         name = self._allocation.choose([self._long])
         margin = max(_MARGIN_SHARE * left, min(_MARGIN_SECONDS, _LARGEST_MARGIN_SHARE * left))
-        return Turn(name, self._cores, left - margin, again=self._long_trials > 1)
+        return Turn(name, self._cores, left - margin, again=again)
 
     def _final_stage_seconds(self) -> float:
         kept = self._config.reserve_share * self._seconds
