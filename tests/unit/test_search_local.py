@@ -165,8 +165,7 @@ def test_another_seed_gives_another_search(features, tmp_path):
 def test_a_budget_in_minutes_is_used_up_and_not_passed(features, tmp_path):
     told = config(algorithms=["logistic", "xgboost"], minutes=0.2, trials=None, parallel=2)
     result = run_search(features, told, tmp_path / "out")
-    # A starved machine may end a trial late; whether minutes are kept is measured in benchmarks.
-    assert 0.8 * 12 < result.seconds < 2 * 12
+    assert 0.8 * 12 < result.seconds < 1.1 * 12
     assert result.stopped_by == "minutes"
     assert len(result.trials) > 3
     for trial in result.trials:
