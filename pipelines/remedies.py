@@ -112,13 +112,14 @@ class Remedies:
         trigger = self._settings.monitor.trigger
         if late == state.running and is_overdue(late, self._now(), trigger):
             says = f"it ran for {trigger.longest_run_hours:g} hours; {self._place.stop(late)}"
-            self._page_about(late, says)
-            self._end(late, End(says, failed=True))
+            self._conclude(late, End(says, failed=True))
 
     def _retrain(self, request: RemedyRequest) -> None:
         end = self._place.retrain(request)
-        if end is None:
-            return
+        if end is not None:
+            self._conclude(request, end)
+
+    def _conclude(self, request: RemedyRequest, end: End) -> None:
         if end.failed:
             self._page_about(request, end.says)
         else:

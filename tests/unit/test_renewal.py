@@ -138,3 +138,10 @@ def test_a_policy_without_one_floor_cannot_be_renewed(tmp_path, policy):
     models = ModelPlace.__new__(ModelPlace)
     with pytest.raises(ValidationError, match="renew_threshold"):
         models.config(policy=policy, monitor={"trigger": {"renew_threshold": 0.1}})
+
+
+def test_a_threshold_that_was_refused_answers_nothing():
+    state, first = decide(NEW, [noticed("prior_shift")], NOON, CONFIG)
+    state, _ = decide(state, [noticed("prior_shift", window="w2")], later(1), CONFIG)
+    state = ended(state, first.request.name, replaced_model=False)
+    assert [signal.cause for signal in state.waiting] == ["prior_shift"]

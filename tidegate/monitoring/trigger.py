@@ -123,7 +123,7 @@ def ended(state: TriggerState, name: str, *, replaced_model: bool) -> TriggerSta
     if state.running is None or state.running.name != name:
         return state
     kept = state.waiting
-    if state.running.remedy == "threshold_update":
+    if replaced_model and state.running.remedy == "threshold_update":
         kept = tuple(s for s in kept if _REMEDIES[s.cause] != "threshold_update")
     elif replaced_model:
         kept = tuple(signal for signal in kept if signal.cause == "hand")

@@ -171,10 +171,10 @@ def _evidence(check: WindowCheck) -> dict[str, Any]:
     evidence: dict[str, Any] = {"bundle_version": check.bundle_version}
     if check.segment is not None:
         evidence["segment"] = check.segment
-    if check.diagnosis is not None and check.diagnosis.prior is not None:
-        evidence["prior"] = check.diagnosis.prior.model_dump(mode="json")
-    if check.diagnosis is not None and check.diagnosis.next_window is not None:
-        evidence["next_window"] = check.diagnosis.next_window.model_dump(mode="json")
+    for name in ("prior", "next_window"):
+        found = getattr(check.diagnosis, name, None)
+        if found is not None:
+            evidence[name] = found.model_dump(mode="json")
     return evidence
 
 
